@@ -1,0 +1,172 @@
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::{Device, Tensor};
+
+use crate::coefficients::CoefficientsConfig;
+use crate::cost::LayerCost;
+use crate::error::Error;
+use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
+
+/// What a model uses for its convolutions, so that it is written once and runs dense or as any
+/// variant of LinearConv; as Burn's `NormalizationConfig` for normalization layers.
+///
+/// A model takes one policy and adapts it to each of its layers by
+/// [`with_layer`](Self::with_layer).
+///
+/// ```
+/// use burn::nn::{PaddingConfig2d, conv::Conv2dConfig};
+/// use burn::tensor::Device;
+/// use linearconv::{Conv, CoefficientsConfig, ConvConfig};
+///
+/// fn stem(policy: &ConvConfig, device: &Device) -> Conv {
+///     let layer = Conv2dConfig::new([3, 64], [3, 3]).with_padding(PaddingConfig2d::Same);
+///     policy.with_layer(layer).init(device)
+/// }
+///
+/// let device = Device::default();
+/// let dense = stem(&ConvConfig::dense(), &device);
+/// let low_rank = stem(&ConvConfig::linear(CoefficientsConfig::LowRank { rank: 10 }), &device);
+/// assert_eq!(dense.cost().parameters(), 64 * 27 + 64);
+/// assert_eq!(low_rank.cost().parameters(), 32 * 27 + 10 * (32 + 32) + 64);
+/// ```
+#[derive(Config, Debug)]
+pub enum ConvConfig {
+    /// Burn's [`Conv2d`].
+    Dense(Conv2dConfig),
+    /// [`LinearConv2d`].
+    Linear(LinearConv2dConfig),
+}
+
+impl ConvConfig {
+    /// The policy of dense convolutions with Burn's defaults.
+    pub fn dense() -> Self {
+        Self::Dense(Conv2dConfig::new([0, 0], [0, 0]))
+    }
+
+    /// The policy of LinearConv layers with the given coefficients and otherwise the defaults.
+    pub fn linear(coefficients: CoefficientsConfig) -> Self {
+        Self::Linear(LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients))
+    }
+
+    /// This policy for the given layer: channels, kernel size, stride, dilation, groups, padding
+    /// and bias are the layer's; initializer, primary ratio, coefficients and evaluation are the
+    /// policy's.
+    pub fn with_layer(&self, layer: Conv2dConfig) -> Self {
+        match self.clone() {
+            Self::Dense(policy) => Self::Dense(Conv2dConfig {
+                initializer: policy.initializer,
+                ..layer
+            }),
+            Self::Linear(policy) => Self::Linear(LinearConv2dConfig {
+                channels: layer.channels,
+                kernel_size: layer.kernel_size,
+                stride: layer.stride,
+                dilation: layer.dilation,
+                groups: layer.groups,
+                padding: layer.padding,
+                bias: layer.bias,
+                ..policy
+            }),
+        }
+    }
+
+    /// Initialize the layer.
+    ///
+    /// # Panics
+    /// Panics with the message of the error that [`try_init`](Self::try_init) returns.
+    pub fn init(&self, device: &Device) -> Conv {
+        self.try_init(device)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Initialize the layer, or say what is wrong with its configuration.
+    ///
+    /// # Errors
+    /// Those of [`LinearConv2dConfig::try_init`]; for a dense layer [`Error::ZeroSize`] and
+    /// [`Error::Groups`], where Burn's `Conv2dConfig::init` would panic or build a layer that
+    /// cannot run.
+    pub fn try_init(&self, device: &Device) -> Result<Conv, Error> {
+        match self {
+            Self::Dense(config) => {
+                check_geometry(
+                    config.channels,
+                    config.kernel_size,
+                    config.stride,
+                    config.dilation,
+                    config.groups,
+                )?;
+                Ok(Conv::Dense(config.init(device)))
+            }
+            Self::Linear(config) => config.try_init(device).map(Conv::Linear),
+        }
+    }
+}
+
+impl From<Conv2dConfig> for ConvConfig {
+    fn from(config: Conv2dConfig) -> Self {
+        Self::Dense(config)
+    }
+}
+
+impl From<LinearConv2dConfig> for ConvConfig {
+    fn from(config: LinearConv2dConfig) -> Self {
+        Self::Linear(config)
+    }
+}
+
+/// A convolution of either kind; created by [`ConvConfig`].
+#[derive(Module, Debug)]
+pub enum Conv {
+    /// Burn's dense convolution.
+    Dense(Conv2d),
+    /// A LinearConv layer.
+    Linear(LinearConv2d),
+}
+
+impl Conv {
+    /// Applies the convolution.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height_in, width_in]`
+    /// - output: `[batch_size, channels_out, height_out, width_out]`
+    ///
+    /// # Panics
+    /// As [`Conv2d::forward`] and [`LinearConv2d::forward`].
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Dense(conv) => conv.forward(input),
+            Self::Linear(conv) => conv.forward(input),
+        }
+    }
+
+    /// The sizes that decide what this layer costs.
+    pub fn cost(&self) -> LayerCost {
+        match self {
+            Self::Dense(conv) => {
+                let shape = conv.weight.lazy_shape();
+                LayerCost {
+                    primary: shape[0],
+                    secondary: 0,
+                    filter_size: shape[1] * shape[2] * shape[3],
+                    groups: conv.groups,
+                    rank: None,
+                    bias: conv.bias.is_some(),
+                }
+            }
+            Self::Linear(conv) => conv.cost(),
+        }
+    }
+}
+
+impl From<Conv2d> for Conv {
+    fn from(conv: Conv2d) -> Self {
+        Self::Dense(conv)
+    }
+}
+
+impl From<LinearConv2d> for Conv {
+    fn from(conv: LinearConv2d) -> Self {
+        Self::Linear(conv)
+    }
+}

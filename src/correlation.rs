@@ -1,0 +1,159 @@
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, DType, Device, Tensor};
+
+use crate::coefficients::is_coefficient_matrix;
+
+/// Pearson correlation of the rows of a matrix, as NumPy's `corrcoef`.
+///
+/// It is one Gram product of the centred, normalised rows. A row without variance (constant, or
+/// constant up to rounding) has no correlation in the textbook's sense; here it is 0 with every
+/// other row. Values and gradients are finite for any finite input. Half precision is computed in
+/// f32 and rounded at the end.
+///
+/// # Shapes
+/// - rows: `[m, length]`
+/// - output: `[m, m]`, entries in `[-1, 1]`, 1 on the diagonal
+///
+/// # Example
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use linearconv::correlation_matrix;
+///
+/// let device = Device::default();
+/// let rows = Tensor::<2>::from_floats([[1., 2., 3.], [6., 4., 2.], [5., 5., 5.]], &device);
+/// let correlation = correlation_matrix(rows);
+/// let expected = Tensor::<2>::from_floats([[1., -1., 0.], [-1., 1., 0.], [0., 0., 1.]], &device);
+/// assert!(correlation.all_close(expected, Some(1e-6), Some(1e-6)));
+/// ```
+pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
+    let (dtype, [m, _], device) = (rows.dtype(), rows.dims(), rows.device());
+    off_diagonal_correlation(rows)
+        .mask_fill(diagonal(m, &device), 1.0)
+        .cast(dtype)
+}
+
+/// The correlation loss of the paper, summed over every [`LinearConv2d`](crate::LinearConv2d)
+/// inside a module.
+///
+/// ```text
+/// Σ_layers Σ_ij |ρ_ij - δ_ij|        ρ: correlation_matrix of the flattened primary filters
+/// ```
+///
+/// It drives the primary filters of a layer to be linearly independent. The reference adds 0.01
+/// times this loss to the task's, on every tenth batch. The result is part of the autodiff graph;
+/// it is zero for a module without such layers, and in the type of the first layer otherwise.
+///
+/// # Shapes
+/// - output: `[1]`
+///
+/// # Example
+/// ```
+/// use burn::tensor::Device;
+/// use linearconv::{LinearConv2dConfig, correlation_loss};
+///
+/// let conv = LinearConv2dConfig::new([3, 8], [3, 3]).init(&Device::default().autodiff());
+/// let gradients = correlation_loss(&conv).backward();
+/// assert!(conv.primary.val().grad(&gradients).is_some());
+/// ```
+pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
+    sum_over(module, is_primary, |filters| {
+        let dtype = filters.dtype();
+        off_diagonal_correlation(filters).abs().sum().cast(dtype)
+    })
+}
+
+/// The L1 norm of the coefficients, summed over every [`LinearConv2d`](crate::LinearConv2d)
+/// inside a module: of the stored matrices, so of both factors of low-rank coefficients, and of
+/// sparse ones before masking, as the reference does.
+///
+/// The reference adds 0.01 times this norm for the sparse variant. The result is part of the
+/// autodiff graph; it is zero for a module without such layers.
+///
+/// # Shapes
+/// - output: `[1]`
+pub fn coefficient_l1<M: Module>(module: &M) -> Tensor<1> {
+    sum_over(module, is_coefficient_matrix, |matrix| matrix.abs().sum())
+}
+
+fn is_primary(container: &str, field: &str) -> bool {
+    container == "Struct:LinearConv2d" && field == "primary"
+}
+
+/// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway.
+fn off_diagonal_correlation(rows: Tensor<2>) -> Tensor<2> {
+    let rows = match rows.dtype() {
+        DType::F16 | DType::BF16 => rows.cast(DType::F32),
+        _ => rows,
+    };
+    let ([m, length], device) = (rows.dims(), rows.device());
+    let energy = rows.clone().square().sum_dim(1);
+    let centred = rows.clone() - rows.mean_dim(1);
+    let variance = centred.clone().square().sum_dim(1);
+
+    // What rounding leaves of a constant row: no variance. Dividing by it would give correlations
+    // of noise and gradients without bound.
+    let (epsilon, smallest) = match variance.dtype() {
+        DType::F64 => (f64::EPSILON, f64::MIN_POSITIVE),
+        _ => (f32::EPSILON as f64, f32::MIN_POSITIVE as f64),
+    };
+    let rounding = (epsilon * length as f64) * (epsilon * length as f64);
+    let constant = variance.clone().lower_equal(energy * rounding + smallest);
+
+    let norm = variance.mask_fill(constant.clone(), 1.0).sqrt();
+    let unit = (centred / norm).mask_fill(constant.expand([m, length]), 0.0);
+    let gram = unit.clone().matmul(unit.transpose());
+    gram.clamp(-1.0, 1.0).mask_fill(diagonal(m, &device), 0.0)
+}
+
+fn diagonal(size: usize, device: &Device) -> Tensor<2, Bool> {
+    Tensor::<2, Bool>::diag_mask([size, size], 0, device).bool_not()
+}
+
+/// Sums `term` over the parameters of a module that `select` chooses by the container that owns
+/// them and their field in it, as [`ModuleVisitor::enter_module`] names the two. A parameter of
+/// more than two dimensions comes as a matrix, its trailing dimensions flattened.
+fn sum_over<M: Module>(
+    module: &M,
+    select: fn(container: &str, field: &str) -> bool,
+    term: fn(Tensor<2>) -> Tensor<1>,
+) -> Tensor<1> {
+    let mut visitor = Sum {
+        select,
+        term,
+        selected: false,
+        sum: None,
+    };
+    module.visit(&mut visitor);
+    visitor.sum.unwrap_or_else(|| {
+        let device = module.devices().into_iter().next().unwrap_or_default();
+        Tensor::zeros([1], &device)
+    })
+}
+
+struct Sum {
+    select: fn(&str, &str) -> bool,
+    term: fn(Tensor<2>) -> Tensor<1>,
+    /// Whether the parameter that is visited next is one to sum over.
+    selected: bool,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for Sum {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.selected = (self.select)(container_type, name);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.selected {
+            return;
+        }
+        let value = param.val();
+        let rows = value.dims()[0] as i64;
+        let term = (self.term)(value.reshape([rows, -1]));
+        // Layers of one model may live on several devices.
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => term.to_device(&sum.device()) + sum,
+            None => term,
+        });
+    }
+}

@@ -1,0 +1,332 @@
+use alloc::{format, vec};
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId};
+use burn::nn::conv::Conv2d;
+use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::{Device, Tensor};
+
+use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
+use crate::cost::{Evaluation, LayerCost};
+use crate::error::Error;
+
+/// Configuration to create a [`LinearConv2d`] layer: Burn's
+/// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), with the same fields, defaults and builders,
+/// and what the paper adds.
+#[derive(Config, Debug)]
+pub struct LinearConv2dConfig {
+    /// The number of channels, `[channels_in, channels_out]`.
+    pub channels: [usize; 2],
+    /// The size of the kernel, `[height, width]`.
+    pub kernel_size: [usize; 2],
+    /// The stride of the convolution.
+    #[config(default = "[1, 1]")]
+    pub stride: [usize; 2],
+    /// Spacing between kernel elements.
+    #[config(default = "[1, 1]")]
+    pub dilation: [usize; 2],
+    /// Controls the connections between input and output channels.
+    ///
+    /// With more than one group a secondary filter acts on the channels of its own group, though
+    /// the primary filters it combines belong to others, as in the reference implementation.
+    #[config(default = "1")]
+    pub groups: usize,
+    /// The padding configuration, symmetric or asymmetric.
+    #[config(default = "PaddingConfig2d::Valid")]
+    pub padding: PaddingConfig2d,
+    /// If bias should be added to the output. It starts from U(-0.1, 0.1), as the coefficients.
+    #[config(default = true)]
+    pub bias: bool,
+    /// From what the primary filters start.
+    ///
+    /// `Initializer::Orthogonal` gives orthonormal filters where there are at most as many as
+    /// weights in a filter. That is close to what the
+    /// [correlation loss](crate::correlation_loss) asks for, but not the same: correlation
+    /// subtracts each filter's mean first, so orthogonal filters with means other than zero have
+    /// a small loss left.
+    #[config(default = "Initializer::XavierUniform{gain:1.0}")]
+    pub initializer: Initializer,
+    /// The share of primary filters among the output channels:
+    /// `m = floor(primary_ratio · channels_out)`.
+    #[config(default = 0.5)]
+    pub primary_ratio: f64,
+    /// How the coefficients are stored.
+    #[config(default = "CoefficientsConfig::Full")]
+    pub coefficients: CoefficientsConfig,
+    /// How the layer computes its output.
+    #[config(default = "Evaluation::Auto")]
+    pub evaluation: Evaluation,
+}
+
+impl LinearConv2dConfig {
+    /// Initialize a new [`LinearConv2d`], as Burn's `Conv2dConfig::init`.
+    ///
+    /// # Panics
+    /// Panics with the message of the error that [`try_init`](Self::try_init) returns.
+    pub fn init(&self, device: &Device) -> LinearConv2d {
+        self.try_init(device)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Initialize a new [`LinearConv2d`], or say what is wrong with the configuration.
+    ///
+    /// # Errors
+    /// - [`Error::ZeroSize`], [`Error::Groups`]: not a convolution.
+    /// - [`Error::PrimaryRatio`]: no primary or no secondary filter left.
+    /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: not valid coefficients.
+    /// - [`Error::FactoredGroups`]: factored evaluation with more than one group.
+    pub fn try_init(&self, device: &Device) -> Result<LinearConv2d, Error> {
+        check_geometry(
+            self.channels,
+            self.kernel_size,
+            self.stride,
+            self.dilation,
+            self.groups,
+        )?;
+        check_evaluation(self.evaluation, self.groups)?;
+
+        let [channels_in, filters] = self.channels;
+        let [height, width] = self.kernel_size;
+        let primary = self.primary_filters()?;
+        let shape = [primary, channels_in / self.groups, height, width];
+        let fan_in = shape[1..].iter().product();
+        let fan_out = primary * height * width;
+
+        Ok(LinearConv2d {
+            coefficients: self
+                .coefficients
+                .try_init(filters - primary, primary, device)?,
+            primary: self
+                .initializer
+                .init_with(shape, Some(fan_in), Some(fan_out), device),
+            bias: self.bias.then(|| UNIFORM.init([filters], device)),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            evaluation: self.evaluation,
+        })
+    }
+
+    fn primary_filters(&self) -> Result<usize, Error> {
+        let (ratio, filters) = (self.primary_ratio, self.channels[1]);
+        let primary = (ratio * filters as f64) as usize;
+        if ratio > 0.0 && ratio < 1.0 && (1..filters).contains(&primary) {
+            Ok(primary)
+        } else {
+            Err(Error::PrimaryRatio { ratio, filters })
+        }
+    }
+}
+
+/// Whether the sizes are those of a convolution, dense or not.
+pub(crate) fn check_geometry(
+    channels: [usize; 2],
+    kernel_size: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+) -> Result<(), Error> {
+    let sizes = [
+        ("channels", channels),
+        ("kernel_size", kernel_size),
+        ("stride", stride),
+        ("dilation", dilation),
+    ];
+    if let Some((name, value)) = sizes.into_iter().find(|(_, value)| value.contains(&0)) {
+        return Err(Error::ZeroSize { name, value });
+    }
+    let [channels_in, channels_out] = channels;
+    if groups == 0 || channels.iter().any(|channels| channels % groups != 0) {
+        return Err(Error::Groups {
+            groups,
+            channels_in,
+            channels_out,
+        });
+    }
+    Ok(())
+}
+
+fn check_evaluation(evaluation: Evaluation, groups: usize) -> Result<(), Error> {
+    match evaluation {
+        Evaluation::Factored if groups != 1 => Err(Error::FactoredGroups { groups }),
+        _ => Ok(()),
+    }
+}
+
+/// Applies a 2D convolution whose filters are primary filters and learned linear combinations of
+/// them ([LinearConv](https://arxiv.org/abs/1907.11432)); a drop-in for Burn's
+/// [`Conv2d`].
+///
+/// ```text
+/// W = cat(P, A · P)        P: m primary filters, A: [n, m] coefficients
+/// ```
+///
+/// Should be created with [`LinearConv2dConfig`].
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct LinearConv2d {
+    /// Primary filters `P`, of shape `[m, channels_in / groups, kernel_height, kernel_width]`.
+    pub primary: Param<Tensor<4>>,
+    /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
+    pub coefficients: Coefficients,
+    /// Bias, of shape `[channels_out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Stride of the convolution.
+    pub stride: [usize; 2],
+    /// Size of the kernel.
+    pub kernel_size: [usize; 2],
+    /// Spacing between kernel elements.
+    pub dilation: [usize; 2],
+    /// Controls the connections between input and output channels.
+    pub groups: usize,
+    /// The padding configuration.
+    #[module(skip)]
+    pub padding: PaddingConfig2d,
+    #[module(skip)]
+    evaluation: Evaluation,
+}
+
+impl LinearConv2d {
+    /// Applies the convolution, as Burn's [`Conv2d::forward`].
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height_in, width_in]`
+    /// - output: `[batch_size, channels_out, height_out, width_out]`
+    ///
+    /// # Panics
+    /// Panics, as Burn's does, if the input has another number of channels or is smaller than
+    /// the kernel.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use linearconv::LinearConv2dConfig;
+    ///
+    /// let device = Device::default();
+    /// let conv = LinearConv2dConfig::new([3, 8], [3, 3]).init(&device);
+    /// let output = conv.forward(Tensor::zeros([1, 3, 28, 28], &device));
+    /// assert_eq!(output.dims(), [1, 8, 26, 26]);
+    /// ```
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        match self.resolve_evaluation(input.dims()) {
+            Evaluation::Factored => {
+                let primary = self.convolution(self.primary.clone(), None).forward(input);
+                let secondary = self.coefficients.combine_maps(primary.clone());
+                let output = Tensor::cat(vec![primary, secondary], 1);
+                match &self.bias {
+                    Some(bias) => output + bias.val().reshape([1, -1, 1, 1]),
+                    None => output,
+                }
+            }
+            _ => {
+                // Not a leaf: the kernel stays part of the autodiff graph.
+                let weight = Param::initialized(ParamId::new(), self.weight());
+                self.convolution(weight, self.bias.clone()).forward(input)
+            }
+        }
+    }
+
+    /// The whole kernel, primary filters first.
+    ///
+    /// # Shapes
+    /// - output: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+    pub fn weight(&self) -> Tensor<4> {
+        let primary = self.primary.val();
+        let [_, channels, height, width] = primary.dims();
+        let rows: Tensor<2> = primary.flatten(1, 3);
+        let secondary = self.coefficients.combine_rows(rows.clone());
+        let kernel = Tensor::cat(vec![rows, secondary], 0);
+        kernel.reshape([-1, channels as i64, height as i64, width as i64])
+    }
+
+    /// The dense convolution with the same output: the kernel is built once and becomes a
+    /// trainable parameter of its own, the bias keeps its identity. The inverse of compression,
+    /// for exporting a trained layer.
+    pub fn to_conv2d(&self) -> Conv2d {
+        let weight = Param::from_tensor(self.weight().detach());
+        self.convolution(weight, self.bias.clone())
+    }
+
+    /// The same layer with another evaluation.
+    ///
+    /// # Panics
+    /// Panics with the message of [`Error::FactoredGroups`] on [`Evaluation::Factored`] with more
+    /// than one group.
+    pub fn with_evaluation(self, evaluation: Evaluation) -> Self {
+        if let Err(error) = check_evaluation(evaluation, self.groups) {
+            panic!("{error}");
+        }
+        Self { evaluation, ..self }
+    }
+
+    /// How the layer computes its output.
+    pub fn evaluation(&self) -> Evaluation {
+        self.evaluation
+    }
+
+    /// The sizes that decide what this layer costs. Does not initialize lazy parameters.
+    pub fn cost(&self) -> LayerCost {
+        let shape = self.primary.lazy_shape();
+        LayerCost {
+            primary: shape[0],
+            secondary: self.coefficients.num_secondary(),
+            filter_size: shape[1] * shape[2] * shape[3],
+            groups: self.groups,
+            rank: self.coefficients.rank(),
+            bias: self.bias.is_some(),
+        }
+    }
+
+    /// Decides `Auto` by the input's size. Padding is left out: Burn keeps its calculation
+    /// private, and a border does not change which evaluation is cheaper.
+    fn resolve_evaluation(&self, [batch_size, _, height, width]: [usize; 4]) -> Evaluation {
+        match self.evaluation {
+            Evaluation::Auto => {
+                let rows = height.div_ceil(self.stride[0]);
+                let columns = width.div_ceil(self.stride[1]);
+                self.cost().cheaper(batch_size * rows * columns)
+            }
+            evaluation => evaluation,
+        }
+    }
+
+    /// A dense convolution of this layer's geometry.
+    fn convolution(&self, weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>) -> Conv2d {
+        Conv2d {
+            weight,
+            bias,
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+        }
+    }
+}
+
+impl ModuleDisplay for LinearConv2d {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let shape = self.primary.lazy_shape();
+        let debug = |value: [usize; 2]| format!("{value:?}");
+        content
+            .add("ch_in", &format!("{}", shape[1] * self.groups))
+            .add("ch_out", &format!("{}", self.cost().dense().primary))
+            .add("primary", &format!("{}", shape[0]))
+            .add("coefficients", &self.coefficients.describe())
+            .add("evaluation", &format!("{:?}", self.evaluation))
+            .add("stride", &debug(self.stride))
+            .add("kernel_size", &debug(self.kernel_size))
+            .add("dilation", &debug(self.dilation))
+            .add("groups", &self.groups)
+            .add_debug_attribute("padding", &self.padding)
+            .optional()
+    }
+}

@@ -1,0 +1,93 @@
+//! What the integration tests share: tensors of explicit data, layers that hold them, gradients.
+
+// Every test binary compiles this module and uses a part of it.
+#![allow(dead_code)]
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use linearconv::{CoefficientsConfig, LinearConv2d, LinearConv2dConfig};
+
+pub fn device() -> Device {
+    Device::flex()
+}
+
+/// The four variants, at ranks that suit at least four filters on each side.
+pub fn variants() -> [CoefficientsConfig; 4] {
+    [
+        CoefficientsConfig::Full,
+        CoefficientsConfig::LowRank { rank: 2 },
+        CoefficientsConfig::RankRatio { ratio: 0.75 },
+        CoefficientsConfig::Sparse { sparsity: 0.5 },
+    ]
+}
+
+/// Numbers in (-1, 1) that depend on the seed alone (a linear congruential generator).
+pub fn values(count: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        })
+        .collect()
+}
+
+pub fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let data = TensorData::new(values(shape.iter().product(), seed), shape);
+    Tensor::from_data(data, (device, DType::F64))
+}
+
+pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.try_to_vec_as::<f64>().expect("a readable tensor")
+}
+
+/// Replaces every float parameter by explicit f64 values; keeps what is trainable.
+pub fn with_values<M: Module>(module: M, seed: u64) -> M {
+    struct Fill(u64);
+
+    impl ModuleMapper for Fill {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            self.0 += 1;
+            param.map(|old| {
+                let new = tensor(old.dims(), self.0, &old.device());
+                new.set_require_grad(old.is_require_grad())
+            })
+        }
+    }
+
+    module.map(&mut Fill(seed))
+}
+
+/// A layer in f64 with explicit values; a sparse one with every third coefficient masked out.
+pub fn layer(config: &LinearConv2dConfig, device: &Device) -> LinearConv2d {
+    use linearconv::Coefficients::Sparse;
+
+    let mut layer = with_values(config.init(device), 7);
+    if let Sparse(sparse) = &mut layer.coefficients {
+        sparse.mask = sparse.mask.clone().map(|mask| {
+            let kept = (0..mask.shape().num_elements()).map(|index| index % 3 != 0);
+            let data = TensorData::new(kept.collect::<Vec<bool>>(), mask.shape());
+            Tensor::from_data(data, &mask.device())
+        });
+    }
+    layer
+}
+
+/// `Σ output ⊙ weights` with fixed weights: a scalar whose gradient differs at every output.
+pub fn weighted_sum<const D: usize>(output: Tensor<D>) -> Tensor<1> {
+    let weights = tensor(output.dims(), 99, &output.device().inner());
+    (output * weights).sum()
+}
+
+#[track_caller]
+pub fn assert_close(actual: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}: length");
+    for (index, (a, e)) in actual.iter().zip(expected).enumerate() {
+        assert!(
+            approx::relative_eq!(a, e, epsilon = tolerance, max_relative = tolerance),
+            "{what}[{index}]: {a} instead of {e}"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The integer formulas against the modules themselves, and what `Auto` makes of them.
+
+mod common;
+
+use burn::module::Module;
+use burn::nn::conv::Conv2dConfig;
+use linearconv::{CoefficientsConfig, Conv, ConvConfig, Evaluation, LayerCost, LinearConv2dConfig};
+
+use common::{device, variants};
+
+#[test]
+fn parameters_are_those_of_the_module() {
+    for variant in variants() {
+        for config in [
+            LinearConv2dConfig::new([3, 9], [3, 5]),
+            LinearConv2dConfig::new([4, 8], [1, 1]).with_bias(false),
+            LinearConv2dConfig::new([8, 16], [3, 3]).with_groups(4),
+            LinearConv2dConfig::new([8, 24], [3, 3]).with_primary_ratio(0.25),
+        ] {
+            let layer = config.with_coefficients(variant).init(&device());
+            // The threshold of sparse coefficients is state that Burn counts as a parameter.
+            let threshold = usize::from(matches!(variant, CoefficientsConfig::Sparse { .. }));
+            assert_eq!(
+                layer.cost().parameters(),
+                layer.num_params() - threshold,
+                "{layer}"
+            );
+            assert_eq!(
+                layer.cost().dense().parameters(),
+                layer.to_conv2d().num_params()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dense_layer_costs_what_the_dense_twin_of_a_linear_one_does() {
+    let layer = Conv2dConfig::new([8, 16], [3, 3])
+        .with_groups(2)
+        .with_bias(false);
+    let [dense, linear] = [
+        ConvConfig::dense(),
+        ConvConfig::linear(CoefficientsConfig::Full),
+    ]
+    .map(|policy| policy.with_layer(layer.clone()).init(&device()));
+    assert_eq!(linear.cost().dense(), dense.cost());
+    assert_eq!(dense.cost().dense(), dense.cost());
+    assert_eq!(dense.cost().parameters(), dense.num_params());
+    assert!(matches!((dense, linear), (Conv::Dense(_), Conv::Linear(_))));
+}
+
+#[test]
+fn multiply_adds_are_those_of_the_formulas() {
+    let layer = LayerCost {
+        primary: 5,
+        secondary: 6,
+        filter_size: 36,
+        groups: 1,
+        rank: None,
+        bias: true,
+    };
+    let low_rank = LayerCost {
+        rank: Some(2),
+        ..layer
+    };
+    for pixels in [1, 10, 1000] {
+        let dense = pixels * 11 * 36;
+        for evaluation in [Evaluation::Factored, Evaluation::Materialized] {
+            assert_eq!(layer.dense().multiply_adds(evaluation, pixels), dense);
+        }
+        let factored = |cost: LayerCost| cost.multiply_adds(Evaluation::Factored, pixels);
+        assert_eq!(factored(layer), pixels * (5 * 36 + 30));
+        assert_eq!(factored(low_rank), pixels * (5 * 36 + 2 * 11));
+        let materialized = |cost: LayerCost| cost.multiply_adds(Evaluation::Materialized, pixels);
+        assert_eq!(materialized(layer), dense + 30 * 36);
+        assert_eq!(materialized(low_rank), dense + 2 * 11 * 36);
+    }
+}
+
+#[test]
+fn auto_takes_the_evaluation_with_fewer_multiply_adds() {
+    for (channels, kernel) in [(3, 1), (3, 3), (64, 1), (64, 3), (512, 3)] {
+        for pixels in [1, 64, 4096] {
+            let cost = LinearConv2dConfig::new([channels, 64], [kernel, kernel])
+                .init(&device())
+                .cost();
+            let of = |evaluation| cost.multiply_adds(evaluation, pixels);
+            assert_eq!(
+                of(Evaluation::Auto),
+                of(Evaluation::Factored).min(of(Evaluation::Materialized))
+            );
+        }
+    }
+}
+
+#[test]
+fn auto_materializes_groups() {
+    let layer = LinearConv2dConfig::new([64, 64], [3, 3])
+        .with_groups(2)
+        .init(&device());
+    assert_eq!(layer.cost().cheaper(1024), Evaluation::Materialized);
+    let single = LinearConv2dConfig::new([64, 64], [3, 3]).init(&device());
+    assert_eq!(single.cost().cheaper(1024), Evaluation::Factored);
+}
+
+#[test]
+fn display_shows_channels_variant_rank_and_evaluation() {
+    let layer = LinearConv2dConfig::new([6, 8], [3, 3])
+        .with_groups(2)
+        .with_coefficients(CoefficientsConfig::RankRatio { ratio: 0.75 })
+        .init(&device());
+    assert_eq!(
+        layer.to_string(),
+        "LinearConv2d {ch_in: 6, ch_out: 8, primary: 4, coefficients: LowRank(3), \
+         evaluation: Auto, stride: [1, 1], kernel_size: [3, 3], dilation: [1, 1], groups: 2, \
+         padding: Valid, params: 140}"
+    );
+    assert!(!layer.primary.is_initialized(), "display draws no weights");
+}

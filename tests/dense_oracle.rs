@@ -1,0 +1,227 @@
+//! Every variant and evaluation equals a dense `Conv2d` that holds the layer's kernel: outputs and
+//! all gradients, over kernels, strides, dilations, groups, paddings and primary ratios.
+
+mod common;
+
+use burn::module::{Module, Param};
+use burn::nn::PaddingConfig2d::{self, Explicit, Same, Valid};
+use burn::nn::conv::Conv2dConfig;
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Tensor};
+use linearconv::{CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
+
+use common::{assert_close, device, layer, tensor, to_vec, variants, weighted_sum};
+
+const TOLERANCE: f64 = 1e-9;
+
+/// Geometries over which the laws are held: every field away from its default at least once.
+fn geometries() -> Vec<LinearConv2dConfig> {
+    let config = |channels, kernel_size, padding: PaddingConfig2d| {
+        LinearConv2dConfig::new(channels, kernel_size).with_padding(padding)
+    };
+    vec![
+        config([3, 8], [3, 3], Explicit(1, 1, 1, 1)),
+        config([3, 9], [3, 3], Same).with_stride([2, 1]),
+        config([4, 8], [1, 1], Valid).with_bias(false),
+        config([2, 10], [2, 4], Same),
+        config([4, 8], [3, 2], Explicit(0, 2, 1, 3)).with_dilation([1, 2]),
+        config([5, 11], [3, 3], Valid)
+            .with_stride([2, 3])
+            .with_dilation([2, 1]),
+        config([3, 12], [3, 3], Same).with_primary_ratio(0.3),
+        config([3, 12], [3, 3], Same)
+            .with_primary_ratio(0.75)
+            .with_coefficients(CoefficientsConfig::LowRank { rank: 3 }),
+        config([4, 8], [3, 3], Same).with_groups(2),
+        config([8, 8], [3, 3], Explicit(1, 0, 0, 1)).with_groups(8),
+    ]
+}
+
+/// Every geometry as every variant that fits it.
+fn layers() -> Vec<LinearConv2d> {
+    let device = device().autodiff();
+    let configs = geometries().into_iter().flat_map(|geometry| {
+        let variants = variants().into_iter().filter(|variant| {
+            // More than half primary filters leave no room for a rank of 3/4 of them.
+            geometry.primary_ratio <= 0.5
+                || !matches!(variant, CoefficientsConfig::RankRatio { .. })
+        });
+        let configs: Vec<_> = variants
+            .map(|variant| geometry.clone().with_coefficients(variant))
+            .collect();
+        configs
+    });
+    configs.map(|config| layer(&config, &device)).collect()
+}
+
+/// The output, then the gradients of the input and of every parameter in visiting order.
+fn output_and_gradients(layer: &LinearConv2d) -> Vec<Vec<f64>> {
+    let device = device().autodiff();
+    let channels = layer.primary.dims()[1] * layer.groups;
+    let input = tensor([2, channels, 9, 8], 3, &device).require_grad();
+    let output = layer.forward(input.clone());
+    let gradients = weighted_sum(output.clone()).backward();
+    let mut result = vec![
+        to_vec(output),
+        to_vec(input.grad(&gradients).expect("gradient of the input")),
+    ];
+    let gradients = GradientsParams::from_grads(gradients, layer);
+    visit_floats(layer, |id, dims| {
+        let gradient = match dims {
+            1 => gradients.get::<1>(id).map(to_vec),
+            2 => gradients.get::<2>(id).map(to_vec),
+            _ => gradients.get::<4>(id).map(to_vec),
+        };
+        result.extend(gradient);
+    });
+    result
+}
+
+fn visit_floats<M: Module>(module: &M, visit: impl FnMut(burn::module::ParamId, usize)) {
+    struct Visitor<F>(F);
+    impl<F: FnMut(burn::module::ParamId, usize)> burn::module::ModuleVisitor for Visitor<F> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            (self.0)(param.id, D);
+        }
+    }
+    module.visit(&mut Visitor(visit));
+}
+
+#[test]
+fn factored_equals_materialized() {
+    let mut compared = 0;
+    for layer in layers().into_iter().filter(|layer| layer.groups == 1) {
+        let display = format!("{layer}");
+        let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
+            .map(|evaluation| output_and_gradients(&layer.clone().with_evaluation(evaluation)));
+        assert!(factored.len() >= 4, "{display}: gradients are missing");
+        assert_eq!(factored.len(), materialized.len());
+        for (a, b) in factored.iter().zip(&materialized) {
+            assert_close(a, b, TOLERANCE, &display);
+        }
+        compared += 1;
+    }
+    assert!(compared > 25);
+}
+
+#[test]
+fn every_evaluation_equals_a_dense_convolution_with_the_same_kernel() {
+    for layer in layers() {
+        let channels = layer.primary.dims()[1] * layer.groups;
+        let input = tensor([2, channels, 9, 8], 3, &device().autodiff()).require_grad();
+        let filters = layer.cost().dense().primary;
+        let mut dense = Conv2dConfig::new([channels, filters], layer.kernel_size)
+            .with_stride(layer.stride)
+            .with_dilation(layer.dilation)
+            .with_groups(layer.groups)
+            .with_padding(layer.padding.clone())
+            .with_bias(layer.bias.is_some())
+            .init(&device().autodiff());
+        dense.weight = Param::from_tensor(layer.weight().detach());
+        dense.bias = layer.bias.clone();
+
+        let expected = dense.forward(input.clone());
+        let expected_gradients = weighted_sum(expected.clone()).backward();
+        let output = layer.forward(input.clone());
+        let gradients = weighted_sum(output.clone()).backward();
+        let display = format!("{layer}");
+        assert_close(
+            &to_vec(output),
+            &to_vec(expected.clone()),
+            TOLERANCE,
+            &display,
+        );
+        assert_close(
+            &to_vec(input.grad(&gradients).expect("gradient")),
+            &to_vec(input.grad(&expected_gradients).expect("gradient")),
+            TOLERANCE,
+            &display,
+        );
+        assert_close(
+            &to_vec(layer.to_conv2d().forward(input)),
+            &to_vec(expected),
+            TOLERANCE,
+            &display,
+        );
+    }
+}
+
+#[test]
+fn to_conv2d_trains_a_kernel_of_its_own() {
+    let layer = layer(
+        &LinearConv2dConfig::new([3, 8], [3, 3]),
+        &device().autodiff(),
+    );
+    let dense = layer.to_conv2d();
+    let input = tensor([1, 3, 5, 5], 3, &device().autodiff());
+    let gradients = dense.forward(input).sum().backward();
+    assert!(dense.weight.val().grad(&gradients).is_some());
+    assert!(layer.primary.val().grad(&gradients).is_none());
+    assert_eq!(dense.num_params(), layer.cost().dense().parameters());
+}
+
+#[test]
+fn to_conv2d_of_a_validation_layer_trains_again() {
+    let layer = layer(
+        &LinearConv2dConfig::new([3, 8], [3, 3]),
+        &device().autodiff(),
+    );
+    let dense = layer.valid().to_conv2d();
+    assert!(!dense.weight.val().is_autodiff());
+    assert!(dense.train().weight.val().is_require_grad());
+}
+
+#[test]
+fn single_precision_evaluations_agree() {
+    for variant in variants() {
+        let config = LinearConv2dConfig::new([16, 32], [3, 3]).with_coefficients(variant);
+        let layer = layer(&config, &device());
+        let layer = cast(layer, DType::F32);
+        let input = tensor([2, 16, 8, 8], 5, &device()).cast(DType::F32);
+        let [factored, materialized] =
+            [Evaluation::Factored, Evaluation::Materialized].map(|evaluation| {
+                layer
+                    .clone()
+                    .with_evaluation(evaluation)
+                    .forward(input.clone())
+            });
+        assert_eq!(factored.dtype(), DType::F32);
+        // Sums of 144 products of either sign: an absolute error of some f32 epsilons.
+        assert_close(&to_vec(factored), &to_vec(materialized), 2e-5, "f32");
+    }
+}
+
+#[test]
+fn half_precision_works_wherever_burns_convolution_does() {
+    for dtype in [DType::F16, DType::BF16] {
+        for variant in variants() {
+            let config = LinearConv2dConfig::new([4, 8], [3, 3]).with_coefficients(variant);
+            let layer = layer(&config, &device());
+            let expected = layer.forward(tensor([1, 4, 6, 6], 5, &device()));
+            let layer = cast(layer, dtype);
+            let input = tensor([1, 4, 6, 6], 5, &device()).cast(dtype);
+            for evaluation in [Evaluation::Factored, Evaluation::Materialized] {
+                let output = layer
+                    .clone()
+                    .with_evaluation(evaluation)
+                    .forward(input.clone());
+                assert_eq!(output.dtype(), dtype);
+                // bf16 keeps 8 bits of each operand.
+                assert_close(&to_vec(output), &to_vec(expected.clone()), 0.1, "half");
+            }
+            let loss = linearconv::correlation_loss(&layer);
+            assert_eq!(loss.dtype(), dtype);
+            assert!(to_vec(loss)[0].is_finite());
+        }
+    }
+}
+
+fn cast(layer: LinearConv2d, dtype: DType) -> LinearConv2d {
+    struct Cast(DType);
+    impl burn::module::ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(self.0))
+        }
+    }
+    layer.map(&mut Cast(dtype))
+}

@@ -1,0 +1,129 @@
+//! Records, devices and the transitions between training and validation.
+
+mod common;
+
+use burn::module::Module;
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::store::{ModuleSnapshot, SafetensorsStore};
+use burn::tensor::Tensor;
+use linearconv::pruning::CubicRamp;
+use linearconv::{Coefficients, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
+
+use common::{device, tensor, to_vec, variants, weighted_sum};
+
+fn config(variant: CoefficientsConfig) -> LinearConv2dConfig {
+    LinearConv2dConfig::new([3, 10], [3, 3]).with_coefficients(variant)
+}
+
+/// A layer that has trained a step and, where it is sparse, was pruned.
+fn trained(variant: CoefficientsConfig) -> LinearConv2d {
+    let layer = common::with_values(config(variant).init(&device().autodiff()), 7);
+    let gradients = weighted_sum(output(&layer)).backward();
+    let gradients = GradientsParams::from_grads(gradients, &layer);
+    let layer = AdamConfig::new().init().step(0.01, layer, gradients);
+    CubicRamp::new(0.4, 0, 1).expect("valid").prune(layer, 1)
+}
+
+fn output(layer: &LinearConv2d) -> Tensor<4> {
+    let device = layer.primary.val().device();
+    layer.forward(tensor([2, 3, 6, 5], 3, &device))
+}
+
+#[test]
+fn records_round_trip_with_mask_and_threshold() {
+    for variant in variants() {
+        let layer = trained(variant);
+        let record = layer.clone().into_record();
+        let restored = config(variant).init(&device()).load_record(record);
+        assert_eq!(to_vec(output(&restored)), to_vec(output(&layer)));
+        if let (Coefficients::Sparse(restored), Coefficients::Sparse(sparse)) =
+            (&restored.coefficients, &layer.coefficients)
+        {
+            restored
+                .mask
+                .val()
+                .into_data()
+                .assert_eq(&sparse.mask.val().into_data(), true);
+            let threshold = to_vec(sparse.threshold.val());
+            assert!(threshold[0] > 0.0);
+            assert_eq!(to_vec(restored.threshold.val()), threshold);
+            assert!(!restored.threshold.is_require_grad());
+        }
+    }
+}
+
+#[test]
+fn files_round_trip() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for variant in variants() {
+        let layer = trained(variant);
+        let burnpack = folder.path().join(format!("{variant:?}.bpk"));
+        layer.clone().save_file(&burnpack).expect("saved");
+        let restored = config(variant).init(&device()).load_file(&burnpack);
+        assert_eq!(to_vec(output(&restored)), to_vec(output(&layer)));
+
+        let safetensors = folder.path().join(format!("{variant:?}.safetensors"));
+        let mut store = SafetensorsStore::from_file(&safetensors);
+        layer.save_into(&mut store).expect("saved");
+        let mut restored = config(variant).init(&device());
+        let result = restored.load_from(&mut store).expect("loaded");
+        assert!(result.missing.is_empty() && result.unused.is_empty());
+        assert_eq!(to_vec(output(&restored)), to_vec(output(&layer)));
+    }
+}
+
+#[test]
+fn a_record_of_another_variant_is_refused() {
+    let record = trained(CoefficientsConfig::Full).into_record();
+    let low_rank = config(CoefficientsConfig::LowRank { rank: 2 }).init(&device());
+    let error = low_rank
+        .try_load_record(record)
+        .expect_err("another variant")
+        .to_string();
+    assert!(error.contains("LowRank"), "{error}");
+}
+
+#[test]
+fn validation_training_and_forking_keep_the_function() {
+    for variant in variants() {
+        let layer = trained(variant).with_evaluation(Evaluation::Factored);
+        let expected = to_vec(output(&layer));
+
+        let valid = layer.valid();
+        assert!(!valid.primary.val().is_autodiff());
+        assert_eq!(to_vec(output(&valid)), expected);
+        assert_eq!(valid.evaluation(), Evaluation::Factored);
+
+        let again = valid.train();
+        assert!(again.primary.val().is_require_grad());
+        assert_eq!(to_vec(output(&again)), expected);
+        if let Coefficients::Sparse(sparse) = &again.coefficients {
+            assert!(sparse.weight.val().is_require_grad());
+            assert!(!sparse.threshold.val().is_require_grad());
+        }
+
+        let forked = layer.fork(&device().autodiff());
+        assert_eq!(to_vec(output(&forked)), expected);
+        let gradients = output(&forked).sum().backward();
+        assert!(forked.primary.val().grad(&gradients).is_some());
+    }
+}
+
+#[test]
+fn an_optimizer_step_changes_primary_filters_coefficients_and_bias() {
+    for variant in variants() {
+        let before = common::with_values(config(variant).init(&device().autodiff()), 7);
+        let gradients = weighted_sum(output(&before)).backward();
+        let gradients = GradientsParams::from_grads(gradients, &before);
+        let after = AdamConfig::new()
+            .init()
+            .step(0.01, before.clone(), gradients);
+        assert_ne!(to_vec(after.primary.val()), to_vec(before.primary.val()));
+        assert_ne!(
+            to_vec(after.coefficients.matrix()),
+            to_vec(before.coefficients.matrix())
+        );
+        let bias = |layer: &LinearConv2d| to_vec(layer.bias.as_ref().expect("bias").val());
+        assert_ne!(bias(&after), bias(&before));
+    }
+}
