@@ -117,6 +117,7 @@ impl From<LinearConv2dConfig> for ConvConfig {
 
 /// A convolution of either kind; created by [`ConvConfig`].
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a Box is not a Module")]
 pub enum Conv {
     /// Burn's dense convolution.
     Dense(Conv2d),

@@ -1,0 +1,60 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a run ended without a result.
+#[derive(Error, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer refused its configuration.
+    #[error("the network cannot be built: {0}")]
+    Layer(#[from] linearconv::Error),
+
+    /// A data set could not be read.
+    #[error(transparent)]
+    Data(#[from] crate::data::Error),
+
+    /// The backend is not part of this binary.
+    #[error("backend `{name}` is not compiled in; run with `--features {name}`")]
+    BackendNotCompiled {
+        /// The backend, which is also the name of its feature.
+        name: &'static str,
+    },
+
+    /// The folder for results belongs to another run.
+    #[error(
+        "{} holds the results of another run; give another --out-dir or remove it",
+        path.display()
+    )]
+    OutDirInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A file could not be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+
+    /// Weights could not be written or read.
+    #[error("weights: {0}")]
+    Record(#[from] burn::store::RecordError),
+
+    /// The optimizer or its schedule refused its configuration.
+    #[error("invalid recipe: {0}")]
+    Recipe(String),
+
+    /// Training ended early.
+    #[error("training ended early: {0}")]
+    Training(String),
+
+    /// A figure could not be drawn.
+    #[error("the curves could not be drawn: {0}")]
+    Figure(String),
+}

@@ -1,0 +1,169 @@
+//! Progress of a run where Burn's dashboard has no terminal to draw on: plain lines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::metric::{MetricDefinition, MetricId};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining,
+};
+
+/// Times every training step; of a run's steps, the median is reported.
+#[derive(Clone, Default)]
+pub struct StepTimes {
+    times: Arc<Mutex<Vec<Duration>>>,
+    last: Option<Instant>,
+}
+
+impl StepTimes {
+    /// The median time of a step in seconds, 0 before the first.
+    pub fn median(&self) -> f64 {
+        let mut times = self
+            .times
+            .lock()
+            .map(|times| times.clone())
+            .unwrap_or_default();
+        times.sort();
+        times
+            .get(times.len() / 2)
+            .map_or(0.0, Duration::as_secs_f64)
+    }
+}
+
+impl TrainingProgressLogger for StepTimes {
+    fn start_split(&mut self, split: &str, _total_items: usize) {
+        self.last = (split == "train").then(Instant::now);
+    }
+
+    fn update_split(&mut self, _items_processed: usize) {
+        if let Some(last) = &mut self.last
+            && let Ok(mut times) = self.times.lock()
+        {
+            times.push(last.elapsed());
+            *last = Instant::now();
+        }
+    }
+
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
+    fn update_epoch(&mut self, _epoch: usize) {}
+    fn end_split(&mut self) {}
+    fn end(&mut self) {}
+    fn log_event_training(&mut self, _event: String) {}
+}
+
+/// The least time between two lines of progress within a split.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Prints a line for every split of an epoch, and some in between.
+pub struct Lines {
+    epoch: usize,
+    epochs: usize,
+    split: String,
+    items: usize,
+    started: Instant,
+    printed: Instant,
+    names: HashMap<MetricId, String>,
+    /// The latest value of every metric in this split; at its end, the mean.
+    metrics: BTreeMap<String, f64>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            epochs: 1,
+            split: String::new(),
+            items: 0,
+            started: Instant::now(),
+            printed: Instant::now(),
+            names: HashMap::new(),
+            metrics: BTreeMap::new(),
+        }
+    }
+}
+
+impl Lines {
+    fn print(&mut self, what: String) {
+        let (epoch, epochs, split) = (self.epoch, self.epochs, &self.split);
+        let seconds = self.started.elapsed().as_secs_f64();
+        println!("epoch {epoch}/{epochs} {split}: {what} ({seconds:.1} s)");
+        self.printed = Instant::now();
+    }
+
+    fn update(&mut self, state: MetricState) {
+        if let MetricState::Numeric(entry, Some(value)) = state
+            && let Some(name) = self.names.get(&entry.metric_id)
+        {
+            self.metrics.insert(name.to_lowercase(), value.current());
+        }
+    }
+}
+
+impl TrainingProgressLogger for Lines {
+    fn start(&mut self, epochs: usize, epoch: usize, _: Option<usize>, _: Option<&str>) {
+        (self.epochs, self.epoch) = (epochs, epoch);
+    }
+
+    fn start_split(&mut self, split: &str, items: usize) {
+        (self.split, self.items) = (split.into(), items);
+        (self.started, self.printed) = (Instant::now(), Instant::now());
+        self.metrics.clear();
+    }
+
+    fn update_split(&mut self, items: usize) {
+        if self.printed.elapsed() >= LINE_INTERVAL {
+            self.print(format!("{items}/{} images", self.items));
+        }
+    }
+
+    fn end_split(&mut self) {
+        let metrics = self.metrics.iter();
+        let values: Vec<String> = metrics
+            .map(|(name, value)| format!("{name} {value:.4}"))
+            .collect();
+        self.print(values.join(", "));
+    }
+
+    fn update_epoch(&mut self, epoch: usize) {
+        self.epoch = epoch + 1;
+    }
+
+    fn end(&mut self) {}
+    fn log_event_training(&mut self, _event: String) {}
+}
+
+impl MetricsRendererTraining for Lines {
+    fn update_train(&mut self, state: MetricState) {
+        self.update(state);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.update(state);
+    }
+}
+
+impl MetricsRenderer for Lines {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        let name = definition.name.to_string();
+        self.names.insert(definition.metric_id, name);
+    }
+}
+
+/// A run tests without burn-train's evaluator.
+impl EvaluationProgressLogger for Lines {
+    fn start_global_progress(&mut self, _total_tests: usize) {}
+    fn start_test(&mut self, _name: &str, _total_items: usize) {}
+    fn update_test_progress(&mut self, _items_processed: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _event: String) {}
+}
+
+impl MetricsRendererEvaluation for Lines {
+    fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
+}

@@ -1,0 +1,203 @@
+//! What a run leaves behind: a report in JSON and its curves.
+
+use std::fmt;
+use std::path::Path;
+
+use burn::train::logger::{FileMetricLogger, MetricLogger};
+use burn::train::metric::NumericEntry;
+use burn::train::metric::store::Split;
+use plotters::prelude::*;
+use serde::Serialize;
+
+use crate::Error;
+use crate::data::DatasetName;
+use crate::recipe::Recipe;
+
+/// The result of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The network.
+    pub network: String,
+    /// The convolutions, in the words of the command line.
+    pub variant: String,
+    /// The data set.
+    pub dataset: DatasetName,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// What the run was drawn from.
+    pub seed: u64,
+    /// Trainable parameters, and multiply-adds of a forward pass of one image.
+    pub cost: Cost,
+    /// The same of the dense twin.
+    pub dense_cost: Cost,
+    /// The share of coefficients that pruning has masked out.
+    pub sparsity: f64,
+    /// Every epoch.
+    pub epochs: Vec<Epoch>,
+    /// The epoch with the best validation accuracy, whose weights were tested.
+    pub best_epoch: usize,
+    /// Correct answers among the test images, in percent.
+    pub test_accuracy: f64,
+    /// The number of test images.
+    pub test_images: usize,
+    /// The median time of a training step, in seconds.
+    pub step_seconds: f64,
+    /// The time of training and testing, in seconds.
+    pub seconds: f64,
+}
+
+/// What a network costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// Multiply-adds of a forward pass of one image.
+    pub multiply_adds: usize,
+}
+
+/// The means of an epoch.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub epoch: usize,
+    /// Cross-entropy on the training images, while they are learned.
+    pub train_loss: f64,
+    /// Accuracy on the training images, in percent.
+    pub train_accuracy: f64,
+    /// Cross-entropy on the validation images.
+    pub valid_loss: f64,
+    /// Accuracy on the validation images, in percent.
+    pub valid_accuracy: f64,
+}
+
+impl Epoch {
+    /// Reads what burn-train has logged to a run's folder; ends where an epoch is incomplete.
+    pub fn read_all(folder: &Path, epochs: usize) -> Vec<Self> {
+        let mut logs = FileMetricLogger::new(folder);
+        let mut mean = |name: &str, epoch: usize, split: Split| {
+            let entries = logs.read_numeric(name, epoch, &split).ok()?;
+            entries.into_iter().find_map(|entry| match entry {
+                NumericEntry::Final(mean) => Some(mean),
+                _ => None,
+            })
+        };
+        let epoch = |epoch| {
+            Some(Self {
+                epoch,
+                train_loss: mean("Loss", epoch, Split::Train)?,
+                train_accuracy: mean("Accuracy", epoch, Split::Train)?,
+                valid_loss: mean("Loss", epoch, Split::Valid)?,
+                valid_accuracy: mean("Accuracy", epoch, Split::Valid)?,
+            })
+        };
+        (1..=epochs).map_while(epoch).collect()
+    }
+}
+
+/// The lines that end a run's output.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "best epoch    {} of {}",
+            self.best_epoch,
+            self.epochs.len()
+        )?;
+        if self.sparsity > 0.0 {
+            writeln!(f, "sparsity      {:.4}", self.sparsity)?;
+        }
+        writeln!(
+            f,
+            "time per step {:.3} s (median), {:.1} s in all",
+            self.step_seconds, self.seconds
+        )?;
+        let (accuracy, images) = (self.test_accuracy, self.test_images);
+        writeln!(f, "test accuracy {accuracy:.2} % of {images} images")
+    }
+}
+
+impl Report {
+    /// Writes `report.json` and `curves.svg` into a folder.
+    ///
+    /// # Errors
+    /// Names the file that could not be written.
+    pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        write_json(&folder.join("report.json"), self)?;
+        self.draw(&folder.join("curves.svg"))
+            .map_err(|error| Error::Figure(error.to_string()))
+    }
+
+    /// Loss and accuracy over the epochs, training beside validation.
+    fn draw(&self, path: &Path) -> Result<(), Box<dyn std::error::Error + '_>> {
+        let area = SVGBackend::new(path, (960, 400)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let title = format!("{} {} on {}", self.network, self.variant, self.dataset);
+        let area = area.titled(&title, ("sans-serif", 20))?;
+        let (left, right) = area.split_horizontally(480);
+        let losses = self
+            .epochs
+            .iter()
+            .flat_map(|epoch| [epoch.train_loss, epoch.valid_loss]);
+        let highest = losses.fold(0.1, f64::max);
+        let curve = |value: fn(&Epoch) -> f64| -> Vec<(f64, f64)> {
+            let points = self
+                .epochs
+                .iter()
+                .map(|epoch| (epoch.epoch as f64, value(epoch)));
+            points.collect()
+        };
+        let panels = [
+            (
+                left,
+                "cross-entropy",
+                highest,
+                curve(|epoch| epoch.train_loss),
+                curve(|epoch| epoch.valid_loss),
+            ),
+            (
+                right,
+                "accuracy (%)",
+                100.0,
+                curve(|epoch| epoch.train_accuracy),
+                curve(|epoch| epoch.valid_accuracy),
+            ),
+        ];
+        for (area, name, highest, train, valid) in panels {
+            let last = self.epochs.len().max(1) as f64;
+            let mut chart = ChartBuilder::on(&area)
+                .margin(10)
+                .x_label_area_size(35)
+                .y_label_area_size(45)
+                .build_cartesian_2d(0.5..last + 0.5, 0.0..highest)?;
+            let mut mesh = chart.configure_mesh();
+            mesh.x_desc("epoch").y_desc(name).draw()?;
+            for (curve, color, label) in [(train, &BLUE, "training"), (valid, &RED, "validation")] {
+                let series = LineSeries::new(curve, color).point_size(3);
+                chart
+                    .draw_series(series)?
+                    .label(label)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 15, y)], color));
+            }
+            let mut labels = chart.configure_series_labels();
+            labels
+                .background_style(WHITE.mix(0.8))
+                .border_style(BLACK)
+                .draw()?;
+        }
+        area.present()?;
+        Ok(())
+    }
+}
+
+/// Writes a value as JSON.
+///
+/// # Errors
+/// Names the file.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let json = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
+    json.and_then(|json| std::fs::write(path, json + "\n"))
+        .map_err(|source| Error::Io {
+            path: path.into(),
+            source,
+        })
+}
