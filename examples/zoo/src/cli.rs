@@ -13,7 +13,7 @@ use crate::recipe::Recipe;
 
 /// Train a network with LinearConv, or dense, and test it.
 #[derive(Parser, Clone, Debug, Serialize)]
-#[command(about, long_about = None, allow_negative_numbers = true)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// What the convolutions are.
     #[arg(long, value_enum, default_value = "full")]
@@ -116,12 +116,13 @@ impl From<EvaluationArg> for Evaluation {
 }
 
 impl Args {
-    /// Reads the command line; on a mistake prints a message and exits, as clap does.
-    pub fn read() -> Self {
+    /// Reads the command line of the named example; on a mistake prints a message and exits, as
+    /// clap does.
+    pub fn read(name: &'static str) -> Self {
         let args = Self::parse();
         if let Err(message) = args.coefficients() {
             let kind = ErrorKind::ValueValidation;
-            Self::command().error(kind, message).exit();
+            Self::command().name(name).error(kind, message).exit();
         }
         args
     }

@@ -139,11 +139,8 @@ impl Report {
             .iter()
             .flat_map(|epoch| [epoch.train_loss, epoch.valid_loss]);
         let highest = losses.fold(0.1, f64::max);
-        let curve = |value: fn(&Epoch) -> f64| -> Vec<(f64, f64)> {
-            let points = self
-                .epochs
-                .iter()
-                .map(|epoch| (epoch.epoch as f64, value(epoch)));
+        let curve = |value: fn(&Epoch) -> f64| -> Vec<(usize, f64)> {
+            let points = self.epochs.iter().map(|epoch| (epoch.epoch, value(epoch)));
             points.collect()
         };
         let panels = [
@@ -163,14 +160,16 @@ impl Report {
             ),
         ];
         for (area, name, highest, train, valid) in panels {
-            let last = self.epochs.len().max(1) as f64;
             let mut chart = ChartBuilder::on(&area)
                 .margin(10)
                 .x_label_area_size(35)
                 .y_label_area_size(45)
-                .build_cartesian_2d(0.5..last + 0.5, 0.0..highest)?;
+                .build_cartesian_2d(0..self.epochs.len() + 1, 0.0..highest)?;
             let mut mesh = chart.configure_mesh();
-            mesh.x_desc("epoch").y_desc(name).draw()?;
+            mesh.light_line_style(WHITE)
+                .x_desc("epoch")
+                .y_desc(name)
+                .draw()?;
             for (curve, color, label) in [(train, &BLUE, "training"), (valid, &RED, "validation")] {
                 let series = LineSeries::new(curve, color).point_size(3);
                 chart

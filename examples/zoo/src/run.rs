@@ -35,11 +35,11 @@ const IMAGE_SIDE: usize = 32;
 /// The main function of an example: reads the command line, then trains and tests the network
 /// that `init` builds.
 pub fn run<N: Network>(
-    network: &str,
+    network: &'static str,
     recipe: Recipe,
     init: impl Fn(&NetworkConfig, &Device) -> Result<N, linearconv::Error>,
 ) -> ExitCode {
-    match execute(network, recipe, Args::read(), init) {
+    match execute(network, recipe, Args::read(network), init) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS
