@@ -1,6 +1,7 @@
 //! What a layer costs, as integer formulas, and the choice that follows from it.
 
 use burn::config::Config;
+use serde::{Deserialize, Serialize};
 
 /// How a layer computes its output. All ways give the same result up to rounding.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Evaluation {
 /// assert_eq!(layer.multiply_adds(Evaluation::Factored, 1), 64 * 576 + 64 * 64);
 /// assert_eq!(layer.dense().multiply_adds(Evaluation::Auto, 1), 128 * 576);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCost {
     /// Primary filters `m`.
     pub primary: usize,
