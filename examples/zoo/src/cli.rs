@@ -5,22 +5,40 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::data::DatasetName;
-use crate::recipe::Recipe;
+use crate::models::NetworkName;
+use crate::recipe::{Recipe, RecipeName};
 
 /// Train a network with LinearConv, or dense, and test it.
-#[derive(Parser, Clone, Debug, Serialize)]
+#[derive(Parser, Clone, Debug, Serialize, Deserialize)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
+    /// What the convolutions are.
+    #[command(flatten)]
+    pub conv: ConvArgs,
+
+    /// How the network is trained, and on what.
+    #[command(flatten)]
+    pub training: TrainingArgs,
+
+    /// Continue the run whose results are in DIR from its last checkpoint, with its settings.
+    #[arg(long, value_name = "DIR", exclusive = true)]
+    pub resume: Option<PathBuf>,
+}
+
+/// What the convolutions are.
+#[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
+pub struct ConvArgs {
     /// What the convolutions are.
     #[arg(long, value_enum, default_value = "full")]
     pub variant: Variant,
 
     /// With `rank`: the rank as a share of the primary filters, where 1 is the full matrix
-    /// [default: 1]. With `low-rank`: the rank of every layer [default: 10].
+    /// [default: 1]. With `low-rank`: the rank of every layer [default: 10,
+    /// but 8 for squeezenet, whose narrowest layers allow no more].
     #[arg(long, value_name = "R")]
     pub rank: Option<f64>,
 
@@ -31,7 +49,11 @@ pub struct Args {
     /// How LinearConv layers compute their output.
     #[arg(long, value_enum, default_value = "auto")]
     pub evaluation: EvaluationArg,
+}
 
+/// How a network is trained, and on what.
+#[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
+pub struct TrainingArgs {
     /// The data set.
     #[arg(long, value_enum, default_value = "mnist-mini")]
     pub dataset: DatasetName,
@@ -40,31 +62,40 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
+    /// Fetch files of the data set that are missing from --data-dir [default there:
+    /// data/DATASET].
+    #[arg(long)]
+    pub download: bool,
+
     /// Where to compute.
     #[arg(long, value_enum, default_value = "flex")]
     pub backend: Backend,
 
-    /// Passes over the training images [default: the network's recipe].
+    /// Where the settings come from that no flag gives.
+    #[arg(long, value_enum, default_value = "fast")]
+    pub recipe: RecipeName,
+
+    /// Passes over the training images [default: the recipe's].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub epochs: Option<usize>,
 
-    /// Images in a batch [default: the network's recipe].
+    /// Images in a batch [default: the recipe's].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub batch_size: Option<usize>,
 
-    /// The learning rate at the start [default: the network's recipe].
+    /// The highest learning rate [default: the recipe's].
     #[arg(long, value_name = "RATE", value_parser = learning_rate)]
     pub lr: Option<f64>,
 
-    /// The weight of the correlation loss [default: the network's recipe].
+    /// The weight of the correlation loss [default: the recipe's].
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub correlation_weight: Option<f64>,
 
-    /// What initial weights and the order of images are drawn from.
+    /// What initial weights, the order of images and their augmentation are drawn from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
-    /// Use the first N training images, drawn by the seed, validation included.
+    /// Use N training images, drawn by the seed, validation included [default: the recipe's].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub train_limit: Option<usize>,
 
@@ -77,8 +108,23 @@ pub struct Args {
     pub out_dir: Option<PathBuf>,
 }
 
+impl TrainingArgs {
+    /// The recipe that the flags name, changed by those that change one.
+    pub fn recipe(&self, network: NetworkName) -> Recipe {
+        let recipe = Recipe::new(self.recipe, network, self.dataset);
+        Recipe {
+            epochs: self.epochs.unwrap_or(recipe.epochs),
+            batch_size: self.batch_size.unwrap_or(recipe.batch_size),
+            learning_rate: self.lr.unwrap_or(recipe.learning_rate),
+            correlation_weight: self.correlation_weight.unwrap_or(recipe.correlation_weight),
+            train_limit: self.train_limit.or(recipe.train_limit),
+            ..recipe
+        }
+    }
+}
+
 /// What the convolutions of a network are.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
     /// Burn's Conv2d.
@@ -94,7 +140,7 @@ pub enum Variant {
 }
 
 /// How LinearConv layers compute their output.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationArg {
     /// The cheaper of the two for each layer.
@@ -116,23 +162,38 @@ impl From<EvaluationArg> for Evaluation {
 }
 
 impl Args {
-    /// Reads the command line of the named example; on a mistake prints a message and exits, as
+    /// Reads the command line of a network's example; on a mistake prints a message and exits, as
     /// clap does.
-    pub fn read(name: &'static str) -> Self {
+    pub fn read(network: NetworkName) -> Self {
         let args = Self::parse();
-        if let Err(message) = args.coefficients() {
-            let kind = ErrorKind::ValueValidation;
-            Self::command().name(name).error(kind, message).exit();
+        if let Err(message) = args.conv.coefficients(network) {
+            let command = Self::command().bin_name(network.to_string());
+            command
+                .clone()
+                .error(ErrorKind::ValueValidation, message)
+                .exit();
         }
         args
+    }
+}
+
+impl ConvArgs {
+    /// A variant with its usual rank or sparsity.
+    pub fn new(variant: Variant) -> Self {
+        Self {
+            variant,
+            rank: None,
+            sparsity: None,
+            evaluation: EvaluationArg::Auto,
+        }
     }
 
     /// The convolutions that the flags describe.
     ///
     /// # Errors
     /// A message, if the variant does not take a flag that is there or not its value.
-    pub fn conv(&self) -> Result<ConvConfig, String> {
-        Ok(match self.coefficients()? {
+    pub fn policy(&self, network: NetworkName) -> Result<ConvConfig, String> {
+        Ok(match self.coefficients(network)? {
             Some(coefficients) => LinearConv2dConfig::new([0, 0], [0, 0])
                 .with_coefficients(coefficients)
                 .with_evaluation(self.evaluation.into())
@@ -144,8 +205,8 @@ impl Args {
     /// The coefficients that the flags describe; none for dense convolutions.
     ///
     /// # Errors
-    /// As [`conv`](Self::conv).
-    pub fn coefficients(&self) -> Result<Option<CoefficientsConfig>, String> {
+    /// As [`policy`](Self::policy).
+    pub fn coefficients(&self, network: NetworkName) -> Result<Option<CoefficientsConfig>, String> {
         if self.rank.is_some() && !matches!(self.variant, Variant::Rank | Variant::LowRank) {
             return Err("--rank goes with --variant rank or low-rank".into());
         }
@@ -166,7 +227,7 @@ impl Args {
                 }
             },
             Variant::LowRank => {
-                let rank = self.rank.unwrap_or(10.0);
+                let rank = self.rank.unwrap_or(network.usual_rank() as f64);
                 if !(rank >= 1.0 && rank.fract() == 0.0 && rank <= f64::from(u32::MAX)) {
                     return Err(format!(
                         "--rank {rank}: with --variant low-rank, a whole number of at least 1"
@@ -198,17 +259,6 @@ impl Args {
         match self.rank.or(self.sparsity) {
             Some(number) => format!("{variant}-{number}"),
             None => variant.into(),
-        }
-    }
-
-    /// The given recipe, changed by the flags.
-    pub fn recipe(&self, recipe: Recipe) -> Recipe {
-        Recipe {
-            epochs: self.epochs.unwrap_or(recipe.epochs),
-            batch_size: self.batch_size.unwrap_or(recipe.batch_size),
-            learning_rate: self.lr.unwrap_or(recipe.learning_rate),
-            correlation_weight: self.correlation_weight.unwrap_or(recipe.correlation_weight),
-            ..recipe
         }
     }
 }
@@ -254,7 +304,10 @@ mod tests {
     }
 
     fn coefficients(flags: &str) -> Result<Option<CoefficientsConfig>, String> {
-        parse(flags).expect("flags").coefficients()
+        parse(flags)
+            .expect("flags")
+            .conv
+            .coefficients(NetworkName::Vgg11)
     }
 
     #[test]
@@ -335,18 +388,29 @@ mod tests {
 
     #[test]
     fn flags_override_the_recipe() {
-        let args =
-            parse("--epochs 7 --batch-size 8 --lr 0.5 --correlation-weight 0").expect("flags");
-        let recipe = args.recipe(Recipe::default());
+        let recipe = |flags: &str| {
+            let args = parse(flags).expect("flags");
+            args.training.recipe(NetworkName::Vgg11)
+        };
         let expected = Recipe {
             epochs: 7,
             batch_size: 8,
             learning_rate: 0.5,
             correlation_weight: 0.0,
-            ..Recipe::default()
+            train_limit: Some(9),
+            ..recipe("")
         };
-        assert_eq!(recipe, expected);
-        let unchanged = parse("").expect("flags").recipe(Recipe::default());
-        assert_eq!(unchanged, Recipe::default());
+        let flags = "--epochs 7 --batch-size 8 --lr 0.5 --correlation-weight 0 --train-limit 9";
+        assert_eq!(recipe(flags), expected);
+        assert_eq!(recipe("--recipe paper").epochs, 250);
+    }
+
+    #[test]
+    fn resume_takes_all_settings_from_the_run() {
+        assert!(parse("--resume runs/one").expect("flags").resume.is_some());
+        let error = parse("--resume runs/one --epochs 3")
+            .expect_err("conflict")
+            .to_string();
+        assert!(error.contains("--resume"), "{error}");
     }
 }

@@ -33,6 +33,15 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A run cannot be continued.
+    #[error("the run in {} cannot be resumed: {reason}", path.display())]
+    Resume {
+        /// The folder of the run.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
     /// A file could not be written or read.
     #[error("{}: {source}", path.display())]
     Io {

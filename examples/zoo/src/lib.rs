@@ -1,21 +1,25 @@
 //! The networks, data sets and training loop of `linearconv`'s examples.
 //!
-//! An example is one call of [`run`] with a [network](models::Network) and its
-//! [recipe](recipe::Recipe).
+//! The example of a network is one call of [`run`] with its [name](models::NetworkName).
 
 #![warn(missing_docs)]
 
 pub mod backend;
 pub mod cli;
+pub mod compare;
 pub mod data;
 pub mod error;
 pub mod models;
+pub mod paper;
 mod progress;
 pub mod recipe;
 pub mod report;
 mod run;
+pub mod settings;
+pub mod summary;
+pub mod table;
 pub mod trace;
 pub mod training;
 
 pub use error::Error;
-pub use run::{execute, run};
+pub use run::{execute, exit, run};

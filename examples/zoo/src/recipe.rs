@@ -1,40 +1,157 @@
-//! How a network is trained, as data.
+//! How networks are trained, as data.
 
-use serde::Serialize;
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::data::DatasetName;
+use crate::models::NetworkName;
+
+/// Where the settings of a run come from.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecipeName {
+    /// Fewer epochs: label smoothing, a rate that rises for an epoch and then falls along a
+    /// cosine, and pruning along an exact ramp.
+    Fast,
+    /// The reference implementation's: many epochs, a constant rate or milestones, the adaptive
+    /// threshold.
+    Paper,
+}
 
 /// The settings of a training run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Passes over the training images.
     pub epochs: usize,
     /// Images in a batch.
     pub batch_size: usize,
-    /// The learning rate of Adam at the start; it falls to zero along a cosine.
+    /// The highest learning rate of Adam.
     pub learning_rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// The share of every label that is spread over all classes.
+    pub label_smoothing: f32,
     /// The weight of the correlation loss.
     pub correlation_weight: f64,
     /// The weight of the coefficients' L1 norm, which only the sparse variant has.
     pub coefficient_l1_weight: f64,
     /// Batches between two that add the correlation loss and the L1 norm.
     pub regularization_interval: usize,
-    /// Optimizer steps between two prunings of the sparse variant.
-    pub pruning_interval: usize,
+    /// How the sparse variant is pruned.
+    pub pruning: PruningSchedule,
     /// The share of training images that are held out to choose the best epoch.
     pub validation_share: f64,
+    /// The most training images to use, validation included.
+    pub train_limit: Option<usize>,
 }
 
-impl Default for Recipe {
-    /// The reference implementation's weights and intervals, and one short epoch.
-    fn default() -> Self {
+/// How a learning rate changes over a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// It rises linearly in the first epoch of several, then falls to zero along a cosine.
+    WarmupCosine,
+    /// It falls to a tenth after each of these epochs.
+    Milestones(Vec<usize>),
+}
+
+/// How the coefficients of the sparse variant are pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PruningSchedule {
+    /// Along a cubic ramp over the middle half of the run: first learn which coefficients matter,
+    /// at the end learn without the others.
+    Ramp {
+        /// Optimizer steps between two prunings.
+        interval: usize,
+    },
+    /// By the reference's threshold, which adapts itself to reach the sparsity.
+    Threshold {
+        /// Optimizer steps between two prunings.
+        interval: usize,
+        /// The most that the threshold changes in one pruning.
+        step: f64,
+    },
+}
+
+/// The settings in a line.
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} epochs in batches of {}, Adam from {} ",
+            self.epochs, self.batch_size, self.learning_rate
+        )?;
+        match &self.schedule {
+            Schedule::WarmupCosine => write!(f, "along a cosine")?,
+            Schedule::Milestones(epochs) if epochs.is_empty() => write!(f, "throughout")?,
+            Schedule::Milestones(epochs) => write!(f, "to a tenth after epochs {epochs:?}")?,
+        }
+        write!(
+            f,
+            ", label smoothing {}, correlation weight {}",
+            self.label_smoothing, self.correlation_weight
+        )
+    }
+}
+
+impl Recipe {
+    /// The recipe of that name for a network and a data set.
+    pub fn new(name: RecipeName, network: NetworkName, dataset: DatasetName) -> Self {
+        match name {
+            RecipeName::Paper => Self::paper(network),
+            RecipeName::Fast => Self::fast(network, dataset),
+        }
+    }
+
+    /// The reference implementation's recipe; networks that it lacks take that of their kin.
+    fn paper(network: NetworkName) -> Self {
+        use NetworkName::*;
+
+        const LATE: &[usize] = &[75, 150, 200];
+        let (epochs, batch_size, learning_rate, milestones): (_, _, _, &[usize]) = match network {
+            Base | Vgg11 | Vgg13 | Vgg16 | Vgg19 => (250, 50, 1e-3, &[]),
+            AllConv => (350, 50, 1e-4, &[]),
+            ResNet18 | ResNet34 | ResNet50 | ResNet101 | ResNet152 => (250, 50, 0.1, LATE),
+            ResNeXt29_2x64d | ResNeXt29_4x64d | ResNeXt29_8x64d | ResNeXt29_32x4d | MobileNetV2
+            | SqueezeNet => (250, 32, 1e-3, LATE),
+        };
         Self {
-            epochs: 1,
-            batch_size: 50,
-            learning_rate: 1e-3,
+            epochs,
+            batch_size,
+            learning_rate,
+            schedule: Schedule::Milestones(milestones.to_vec()),
+            label_smoothing: 0.0,
             correlation_weight: 0.01,
             coefficient_l1_weight: 0.01,
             regularization_interval: 10,
-            pruning_interval: 10,
+            pruning: PruningSchedule::Threshold {
+                interval: 500,
+                step: 1e-5,
+            },
             validation_share: 0.1,
+            train_limit: None,
+        }
+    }
+
+    fn fast(network: NetworkName, dataset: DatasetName) -> Self {
+        let paper = Self::paper(network);
+        let (epochs, train_limit) = match dataset {
+            // To the end within two minutes on two cores: fewer images for networks that need
+            // more multiply-adds for each.
+            DatasetName::MnistMini => (1, None),
+            _ => (30, None),
+        };
+        Self {
+            epochs,
+            learning_rate: 1e-3,
+            schedule: Schedule::WarmupCosine,
+            label_smoothing: 0.1,
+            pruning: PruningSchedule::Ramp { interval: 10 },
+            train_limit,
+            ..paper
         }
     }
 }

@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::data::DatasetName;
+use crate::models::NetworkName;
 use crate::recipe::Recipe;
 
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The network.
-    pub network: String,
+    pub network: NetworkName,
     /// The convolutions, in the words of the command line.
     pub variant: String,
     /// The data set.

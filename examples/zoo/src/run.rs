@@ -1,12 +1,14 @@
 //! A whole run: data, network, training, test, report.
 
-use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
+use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
+use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
 use burn::module::Module;
 use burn::optim::AdamConfig;
 use burn::tensor::{Device, Tensor};
@@ -16,32 +18,31 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::metric::{AccuracyMetric, LossMetric};
 use burn::train::{ExecutionStrategy, Learner, LearningResult, SupervisedTraining};
-use linearconv::CoefficientsConfig;
-use linearconv::pruning::{CubicRamp, sparsity};
+use linearconv::pruning::sparsity;
 
 use crate::Error;
 use crate::cli::Args;
-use crate::data::Loaders;
-use crate::models::{Network, NetworkConfig, trainable_parameters};
+use crate::data::{LoaderConfig, Loaders};
+use crate::models::{
+    AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters,
+};
 use crate::progress::{Lines, StepTimes};
-use crate::recipe::Recipe;
-use crate::report::{Cost, Epoch, Report, write_json};
+use crate::recipe::{Recipe, Schedule};
+use crate::report::{Cost, Epoch, Report};
+use crate::settings::Run;
 use crate::trace::trace;
-use crate::training::{Classifier, Pruning, Regularization};
+use crate::training::Classifier;
 
-/// The side of the images that every network takes.
-const IMAGE_SIDE: usize = 32;
+/// The main function of a network's example: reads the command line, then trains and tests.
+pub fn run(network: NetworkName) -> ExitCode {
+    exit(execute(network, Args::read(network)))
+}
 
-/// The main function of an example: reads the command line, then trains and tests the network
-/// that `init` builds.
-pub fn run<N: Network>(
-    network: &'static str,
-    recipe: Recipe,
-    init: impl Fn(&NetworkConfig, &Device) -> Result<N, linearconv::Error>,
-) -> ExitCode {
-    match execute(network, recipe, Args::read(network), init) {
-        Ok(report) => {
-            print!("{report}");
+/// Prints a result, or what went wrong, and says so to the operating system.
+pub fn exit<T: std::fmt::Display>(result: Result<T, Error>) -> ExitCode {
+    match result {
+        Ok(result) => {
+            print!("{result}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -51,65 +52,48 @@ pub fn run<N: Network>(
     }
 }
 
-/// Trains and tests the network that `init` builds, as the command line says.
+/// Trains and tests a network as the command line says.
 ///
 /// # Errors
 /// Whatever keeps the run from its result; see [`Error`].
-pub fn execute<N: Network>(
-    network: &str,
-    recipe: Recipe,
-    args: Args,
-    init: impl Fn(&NetworkConfig, &Device) -> Result<N, linearconv::Error>,
-) -> Result<Report, Error> {
-    let run = Run {
-        network,
-        recipe: args.recipe(recipe),
-        args,
-    };
-    run.execute(init)
+pub fn execute(network: NetworkName, args: Args) -> Result<Report, Error> {
+    Run::new(network, args)?.execute()
 }
 
-struct Run<'a> {
-    network: &'a str,
-    recipe: Recipe,
-    args: Args,
-}
-
-impl Run<'_> {
-    fn execute<N: Network>(
-        &self,
-        init: impl Fn(&NetworkConfig, &Device) -> Result<N, linearconv::Error>,
-    ) -> Result<Report, Error> {
-        let args = &self.args;
-        let device = args.backend.device()?;
-        let loaders = Loaders::new(args, &self.recipe, &device)?;
+impl Run {
+    fn execute(&self) -> Result<Report, Error> {
+        let settings = &self.settings;
+        let (training, recipe) = (&settings.training, &settings.recipe);
+        let device = training.backend.device()?;
+        let loaders = self.load(&device)?;
         let config = NetworkConfig {
-            conv: args.conv().map_err(Error::Recipe)?,
-            channels: args.dataset.channels(),
-            classes: args.dataset.classes(),
+            conv: settings
+                .conv
+                .policy(settings.network)
+                .map_err(Error::Recipe)?,
+            channels: training.dataset.channels(),
+            classes: training.dataset.classes(),
         };
-        device.seed(args.seed);
+        device.seed(training.seed);
         // Parameters are lazy: this draws them now, in the order of their declaration.
-        let network = init(&config, &device.clone().autodiff())?.train();
+        let autodiff = device.clone().autodiff();
+        let network = settings.network.try_init(&config, &autodiff)?.train();
         let (cost, dense_cost) = self.cost(&network, &device);
         self.print_settings(&loaders, cost, dense_cost);
-
-        let folder = self.create_folder()?;
-        println!("results       {}", folder.display());
-        write_json(&folder.join("config.json"), &(args, &self.recipe))?;
+        self.create_folder()?;
 
         let started = Instant::now();
-        let trained = self.train(network, &loaders, &folder, &device)?;
-        let test_accuracy = trained.network.accuracy(&loaders.test)?;
+        let trained = self.train(network, &loaders, &device)?;
+        let test_accuracy = trained.classifier.accuracy(&loaders.test)?;
         let report = Report {
-            network: self.network.into(),
-            variant: args.slug(),
-            dataset: args.dataset,
-            recipe: self.recipe.clone(),
-            seed: args.seed,
+            network: settings.network,
+            variant: settings.conv.slug(),
+            dataset: training.dataset,
+            recipe: recipe.clone(),
+            seed: training.seed,
             cost,
             dense_cost,
-            sparsity: sparsity(&trained.network),
+            sparsity: sparsity(&trained.classifier),
             epochs: trained.epochs,
             best_epoch: trained.best_epoch,
             test_accuracy,
@@ -117,21 +101,35 @@ impl Run<'_> {
             step_seconds: trained.step_seconds,
             seconds: started.elapsed().as_secs_f64(),
         };
-        report.write(&folder)?;
-        trained
-            .network
-            .network
-            .save_file(folder.join("model.bpk"))?;
+        report.write(&self.folder)?;
+        let model = self.folder.join("model.bpk");
+        trained.classifier.network.save_file(model)?;
         Ok(report)
     }
 
+    fn load(&self, device: &Device) -> Result<Loaders, Error> {
+        let (training, recipe) = (&self.settings.training, &self.settings.recipe);
+        let data_dir = training.data_dir.as_deref();
+        let dataset = training.dataset.load(data_dir, training.download)?;
+        let config = LoaderConfig {
+            batch_size: recipe.batch_size,
+            validation_share: recipe.validation_share,
+            train_limit: recipe.train_limit,
+            test_limit: training.test_limit,
+            seed: training.seed,
+            first_epoch: self.finished_epochs + 1,
+        };
+        Ok(Loaders::new(training.dataset, dataset, &config, device)?)
+    }
+
     /// The cost of the network, and of its dense twin.
-    fn cost<N: Network>(&self, network: &N, device: &Device) -> (Cost, Cost) {
-        let shape = [1, self.args.dataset.channels(), IMAGE_SIDE, IMAGE_SIDE];
-        let trace = trace(|| network.valid().forward(Tensor::zeros(shape, device)));
+    fn cost(&self, network: &AnyNetwork, device: &Device) -> (Cost, Cost) {
+        let channels = self.settings.training.dataset.channels();
+        let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], device);
+        let trace = trace(|| network.valid().forward(image));
         let cost = Cost {
             parameters: trainable_parameters(network),
-            multiply_adds: trace.multiply_adds(self.args.evaluation.into()),
+            multiply_adds: trace.multiply_adds(self.settings.conv.evaluation.into()),
         };
         let dense_cost = Cost {
             parameters: cost.parameters - trace.parameters() + trace.dense_parameters(),
@@ -141,70 +139,55 @@ impl Run<'_> {
     }
 
     fn print_settings(&self, loaders: &Loaders, cost: Cost, dense: Cost) {
-        let (args, recipe) = (&self.args, &self.recipe);
+        let settings = &self.settings;
+        let (training, recipe) = (&settings.training, &settings.recipe);
         let line = |name: &str, ours: usize, dense: usize| {
             let ratio = ours as f64 / dense as f64;
             println!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
         };
-        println!("network       {} {}", self.network, args.slug());
+        println!(
+            "network       {} {}",
+            settings.network,
+            settings.conv.slug()
+        );
         line("parameters", cost.parameters, dense.parameters);
         line("multiply-adds", cost.multiply_adds, dense.multiply_adds);
         println!(
             "data          {}: {} training, {} validation, {} test images",
-            args.dataset,
+            training.dataset,
             loaders.train.num_items(),
             loaders.valid.num_items(),
             loaders.test.num_items()
         );
-        println!(
-            "recipe        {} epochs in batches of {}, Adam from {} along a cosine, \
-             correlation weight {}",
-            recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.correlation_weight
-        );
-        println!("backend       {}, seed {}", args.backend, args.seed);
-    }
-
-    /// The folder for results: the one given, which must be new or empty, or a new one.
-    fn create_folder(&self) -> Result<PathBuf, Error> {
-        let in_use = |path: &Path| fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
-        let path = match &self.args.out_dir {
-            Some(path) if in_use(path) => return Err(Error::OutDirInUse { path: path.clone() }),
-            Some(path) => path.clone(),
-            None => {
-                let name = format!(
-                    "{}-{}-{}",
-                    self.network,
-                    self.args.slug(),
-                    self.args.dataset
-                );
-                let numbered = (2..).map(|number| format!("{name}-{number}"));
-                let mut names = std::iter::once(name.clone()).chain(numbered);
-                let free = names.find(|name| !Path::new("runs").join(name).exists());
-                Path::new("runs").join(free.unwrap_or(name))
-            }
-        };
-        match fs::create_dir_all(&path) {
-            Ok(()) => Ok(path),
-            Err(source) => Err(Error::Io { path, source }),
+        println!("recipe        {recipe}");
+        println!("backend       {}, seed {}", training.backend, training.seed);
+        println!("results       {}", self.folder.display());
+        if self.finished_epochs > 0 {
+            println!("resumed       after epoch {}", self.finished_epochs);
         }
     }
 
-    fn train<N: Network>(
+    fn train(
         &self,
-        network: N,
+        network: AnyNetwork,
         loaders: &Loaders,
-        folder: &Path,
         device: &Device,
-    ) -> Result<Trained<N>, Error> {
-        let recipe = &self.recipe;
-        let steps = recipe.epochs * loaders.train.num_items().div_ceil(recipe.batch_size);
-        let learning_rate = CosineAnnealingLrSchedulerConfig::new(recipe.learning_rate, steps)
-            .init()
-            .map_err(Error::Recipe)?;
+    ) -> Result<Trained, Error> {
+        let recipe = &self.settings.recipe;
+        let steps_per_epoch = loaders.train.num_items().div_ceil(recipe.batch_size);
+        let settings = &self.settings;
+        let coefficients = settings.conv.coefficients(settings.network);
+        let coefficients = coefficients.map_err(Error::Recipe)?;
+        let classifier = Classifier::new(
+            network,
+            recipe,
+            coefficients,
+            steps_per_epoch,
+            self.finished_epochs,
+        )?;
+        let schedule = learning_rates(recipe, steps_per_epoch).map_err(Error::Recipe)?;
         // PyTorch's epsilon, as in the reference; Burn's default is larger.
         let optimizer = AdamConfig::new().with_epsilon(1e-8).init();
-        let (regularization, pruning) = self.extras(steps)?;
-        let classifier = Classifier::new(network, regularization, pruning);
 
         let times = StepTimes::default();
         let best = MetricCheckpointingStrategy::new(
@@ -213,83 +196,60 @@ impl Run<'_> {
             Direction::Highest,
             Split::Valid,
         );
-        let mut training =
-            SupervisedTraining::new(folder, loaders.train.clone(), loaders.valid.clone())
-                .metrics((AccuracyMetric::new(), LossMetric::new()))
-                .with_default_checkpointers()
-                .with_checkpointing_strategy(
-                    ComposedCheckpointingStrategy::builder()
-                        .add(KeepLastNCheckpoints::new(1))
-                        .add(best)
-                        .build(),
-                )
-                .with_application_logger(None)
-                .with_progress_logger(times.clone())
-                .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
-                .num_epochs(recipe.epochs);
+        let checkpoints = ComposedCheckpointingStrategy::builder()
+            .add(KeepLastNCheckpoints::new(2))
+            .add(best)
+            .build();
+        let (train, valid) = (loaders.train.clone(), loaders.valid.clone());
+        let mut training = SupervisedTraining::new(&self.folder, train, valid)
+            .metrics((AccuracyMetric::new(), LossMetric::new()))
+            .with_default_checkpointers()
+            .with_checkpointing_strategy(checkpoints)
+            .with_application_logger(None)
+            .with_progress_logger(times.clone())
+            .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
+            .num_epochs(recipe.epochs);
+        if self.finished_epochs > 0 {
+            training = training.checkpoint(self.finished_epochs);
+        }
         if !std::io::stdout().is_terminal() {
             training = training.renderer(Box::new(Lines::default()));
         }
-        let result = training.launch(Learner::new(classifier, optimizer, learning_rate));
-        self.select_best(result, folder, times.median())
-    }
-
-    /// What a variant adds to the cross-entropy and to the optimizer's step.
-    fn extras(&self, steps: usize) -> Result<(Regularization, Option<Pruning>), Error> {
-        let recipe = &self.recipe;
-        let coefficients = self.args.coefficients().map_err(Error::Recipe)?;
-        let mut regularization = Regularization {
-            correlation_weight: recipe.correlation_weight,
-            coefficient_l1_weight: 0.0,
-            interval: recipe.regularization_interval,
-        };
-        let mut pruning = None;
-        match coefficients {
-            None => regularization.correlation_weight = 0.0,
-            Some(CoefficientsConfig::Sparse { sparsity }) => {
-                regularization.coefficient_l1_weight = recipe.coefficient_l1_weight;
-                // The middle half of the run: first learn which coefficients matter, at the end
-                // learn without the others.
-                let (begin, end) = (steps / 4, (steps * 3 / 4).max(steps / 4 + 1));
-                pruning = Some(Pruning {
-                    ramp: CubicRamp::new(sparsity, begin, end)?,
-                    interval: recipe.pruning_interval,
-                });
-            }
-            Some(_) => {}
-        }
-        Ok((regularization, pruning))
+        let result = training.launch(Learner::new(classifier, optimizer, schedule));
+        self.select_best(result, times.median())
     }
 
     /// The weights of the epoch that did best on the validation images.
-    fn select_best<N: Network>(
+    fn select_best(
         &self,
-        result: LearningResult<Classifier<N>>,
-        folder: &Path,
+        result: LearningResult<Classifier<AnyNetwork>>,
         step_seconds: f64,
-    ) -> Result<Trained<N>, Error> {
+    ) -> Result<Trained, Error> {
         // Burn's dashboard gives the terminal back when it is dropped.
         drop(result.renderer);
         if let Some(error) = result.error {
             return Err(Error::Training(error.to_string()));
         }
-        let epochs = Epoch::read_all(folder, self.recipe.epochs);
-        let checkpoint = |epoch: usize| folder.join(format!("checkpoint/model-{epoch}.bpk"));
+        if result.interrupted.is_some() {
+            let folder = self.folder.display();
+            let reason = format!("interrupted; `--resume {folder}` continues after the last epoch");
+            return Err(Error::Training(reason));
+        }
+        let epochs = Epoch::read_all(&self.folder, self.settings.recipe.epochs);
         let kept = epochs
             .iter()
-            .filter(|epoch| checkpoint(epoch.epoch).exists());
+            .filter(|epoch| self.checkpoint(epoch.epoch).exists());
         let best = kept.max_by(|a, b| a.valid_accuracy.total_cmp(&b.valid_accuracy));
         let Some(best_epoch) = best.map(|epoch| epoch.epoch) else {
-            let reason = "no epoch was finished, so there are no weights to test";
+            let reason = "no epoch has left a checkpoint, so there are no weights to test";
             return Err(Error::Training(reason.into()));
         };
-        let network = if best_epoch == self.recipe.epochs {
-            result.model
-        } else {
-            result.model.try_load_file(checkpoint(best_epoch))?.valid()
-        };
+        let classifier = result
+            .model
+            .try_load_file(self.checkpoint(best_epoch))?
+            .valid();
         Ok(Trained {
-            network,
+            classifier,
             epochs,
             best_epoch,
             step_seconds,
@@ -298,9 +258,92 @@ impl Run<'_> {
 }
 
 /// What comes out of training.
-struct Trained<N: Network> {
-    network: Classifier<N>,
+struct Trained {
+    classifier: Classifier<AnyNetwork>,
     epochs: Vec<Epoch>,
     best_epoch: usize,
     step_seconds: f64,
+}
+
+/// The learning rate of every step.
+fn learning_rates(recipe: &Recipe, steps_per_epoch: usize) -> Result<ModuleLrScheduler, String> {
+    let (rate, steps) = (recipe.learning_rate, recipe.epochs * steps_per_epoch);
+    match &recipe.schedule {
+        Schedule::WarmupCosine if recipe.epochs == 1 => {
+            CosineAnnealingLrSchedulerConfig::new(rate, steps).init()
+        }
+        Schedule::WarmupCosine => {
+            let cosine = CosineAnnealingLrSchedulerConfig::new(rate, steps - steps_per_epoch);
+            let warmup = LinearLrSchedulerConfig::new(rate / 10.0, rate, steps_per_epoch);
+            let phases = vec![
+                LrSchedulerConfig::Linear(warmup),
+                LrSchedulerConfig::Cosine(cosine),
+            ];
+            SequentialLrSchedulerConfig::new(phases, vec![steps_per_epoch]).init()
+        }
+        Schedule::Milestones(epochs) => {
+            let rates = (0..=epochs.len()).map(|fall| rate * 0.1f64.powi(fall as i32));
+            let phases = rates.map(LrSchedulerConfig::Constant).collect();
+            let steps = epochs.iter().map(|epoch| epoch * steps_per_epoch).collect();
+            SequentialLrSchedulerConfig::new(phases, steps).init()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DatasetName;
+    use crate::recipe::RecipeName;
+
+    fn rates(recipe: &Recipe, steps_per_epoch: usize) -> Vec<f64> {
+        let mut schedule = learning_rates(recipe, steps_per_epoch).expect("valid");
+        let steps = recipe.epochs * steps_per_epoch;
+        (0..steps).map(|_| schedule.step().base()).collect()
+    }
+
+    fn recipe(name: RecipeName) -> Recipe {
+        Recipe::new(name, NetworkName::Vgg11, DatasetName::Mnist)
+    }
+
+    #[test]
+    fn the_fast_rate_rises_for_an_epoch_and_falls_along_a_cosine() {
+        let recipe = Recipe {
+            epochs: 5,
+            learning_rate: 0.1,
+            ..recipe(RecipeName::Fast)
+        };
+        let rates = rates(&recipe, 10);
+        assert!(
+            rates[..11]
+                .windows(2)
+                .all(|pair| pair[0] <= pair[1] + 1e-12),
+            "{rates:?}"
+        );
+        assert!(
+            rates[11..].windows(2).all(|pair| pair[0] > pair[1]),
+            "{rates:?}"
+        );
+        assert!(
+            (rates[30] - 0.05).abs() < 5e-3 && rates[49] < 1e-3,
+            "{rates:?}"
+        );
+    }
+
+    #[test]
+    fn milestones_divide_the_rate_by_ten() {
+        let recipe = Recipe {
+            epochs: 5,
+            learning_rate: 0.1,
+            schedule: Schedule::Milestones(vec![2, 4]),
+            ..recipe(RecipeName::Paper)
+        };
+        let expected: Vec<f64> = [vec![0.1; 20], vec![0.01; 20], vec![0.001; 10]].concat();
+        for (rate, expected) in rates(&recipe, 10).iter().zip(&expected) {
+            assert!(
+                (rate - expected).abs() < 1e-12,
+                "{rate} instead of {expected}"
+            );
+        }
+    }
 }

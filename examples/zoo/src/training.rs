@@ -7,29 +7,42 @@ use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
-use linearconv::pruning::CubicRamp;
-use linearconv::{coefficient_l1, correlation_loss};
+use linearconv::pruning::{AdaptiveThreshold, CubicRamp};
+use linearconv::{CoefficientsConfig, coefficient_l1, correlation_loss};
 
 use crate::Error;
 use crate::data::ImageBatch;
 use crate::models::Network;
+use crate::recipe::{PruningSchedule, Recipe};
 
 /// What is added to the cross-entropy, and on which batches.
 #[derive(Clone, Debug)]
-pub struct Regularization {
+struct Regularization {
     /// The weight of the correlation loss; 0 leaves it out.
-    pub correlation_weight: f64,
+    correlation_weight: f64,
     /// The weight of the coefficients' L1 norm; 0 leaves it out.
-    pub coefficient_l1_weight: f64,
+    coefficient_l1_weight: f64,
     /// Batches between two that add them. The first batch does.
-    pub interval: usize,
+    interval: usize,
 }
 
 impl Regularization {
+    /// What a recipe says for these coefficients: dense networks have no losses of their own, and
+    /// only sparse ones the L1 norm.
+    fn new(recipe: &Recipe, coefficients: Option<CoefficientsConfig>) -> Self {
+        let weight_if = |condition, weight| if condition { weight } else { 0.0 };
+        let sparse = matches!(coefficients, Some(CoefficientsConfig::Sparse { .. }));
+        Self {
+            correlation_weight: weight_if(coefficients.is_some(), recipe.correlation_weight),
+            coefficient_l1_weight: weight_if(sparse, recipe.coefficient_l1_weight),
+            interval: recipe.regularization_interval,
+        }
+    }
+
     /// The weighted losses that a batch adds, the first being number 0.
-    pub fn loss<M: Module>(&self, module: &M, batch: usize) -> Option<Tensor<1>> {
+    fn loss<M: Module>(&self, module: &M, batch: usize) -> Option<Tensor<1>> {
         if !batch.is_multiple_of(self.interval) {
             return None;
         }
@@ -46,11 +59,40 @@ impl Regularization {
 
 /// When the coefficients of the sparse variant are pruned, and how far.
 #[derive(Clone, Debug)]
-pub struct Pruning {
-    /// The sparsity at each optimizer step.
-    pub ramp: CubicRamp,
-    /// Optimizer steps between two prunings.
-    pub interval: usize,
+enum Pruning {
+    Ramp(CubicRamp),
+    Threshold(AdaptiveThreshold),
+}
+
+impl Pruning {
+    /// What a recipe says for these coefficients, with the steps between two prunings; none
+    /// unless they are sparse.
+    fn new(
+        recipe: &Recipe,
+        coefficients: Option<CoefficientsConfig>,
+        steps: usize,
+    ) -> Result<Option<(Self, usize)>, linearconv::Error> {
+        let Some(CoefficientsConfig::Sparse { sparsity }) = coefficients else {
+            return Ok(None);
+        };
+        Ok(Some(match recipe.pruning {
+            PruningSchedule::Ramp { interval } => {
+                let (begin, end) = (steps / 4, (steps * 3 / 4).max(steps / 4 + 1));
+                (Self::Ramp(CubicRamp::new(sparsity, begin, end)?), interval)
+            }
+            PruningSchedule::Threshold { interval, step } => {
+                let threshold = AdaptiveThreshold::new(sparsity, step)?;
+                (Self::Threshold(threshold), interval)
+            }
+        }))
+    }
+
+    fn prune<M: Module>(&self, module: M, step: usize) -> M {
+        match self {
+            Self::Ramp(ramp) => ramp.prune(module, step),
+            Self::Threshold(threshold) => threshold.prune(module),
+        }
+    }
 }
 
 /// A network with all that its training needs.
@@ -59,21 +101,34 @@ pub struct Classifier<N: Network> {
     /// The network.
     pub network: N,
     steps: usize,
+    steps_per_epoch: usize,
+    label_smoothing: f32,
     #[module(skip)]
     regularization: Regularization,
     #[module(skip)]
-    pruning: Option<Pruning>,
+    pruning: Option<(Pruning, usize)>,
 }
 
 impl<N: Network> Classifier<N> {
-    /// A classifier that has not trained yet.
-    pub fn new(network: N, regularization: Regularization, pruning: Option<Pruning>) -> Self {
-        Self {
+    /// A classifier that has finished the given number of epochs.
+    ///
+    /// # Errors
+    /// Where the recipe's pruning schedule is not one.
+    pub fn new(
+        network: N,
+        recipe: &Recipe,
+        coefficients: Option<CoefficientsConfig>,
+        steps_per_epoch: usize,
+        finished_epochs: usize,
+    ) -> Result<Self, Error> {
+        Ok(Self {
             network,
-            steps: 0,
-            regularization,
-            pruning,
-        }
+            steps: finished_epochs * steps_per_epoch,
+            steps_per_epoch,
+            label_smoothing: recipe.label_smoothing,
+            regularization: Regularization::new(recipe, coefficients),
+            pruning: Pruning::new(recipe, coefficients, recipe.epochs * steps_per_epoch)?,
+        })
     }
 
     /// Correct answers among the images of a loader, in percent. The network must be in its
@@ -97,11 +152,16 @@ impl<N: Network> Classifier<N> {
 
     fn classify(&self, batch: ImageBatch) -> ClassificationOutput {
         let scores = self.network.forward(batch.images);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&scores.device())
-            .forward(scores.clone(), batch.labels.clone());
+        let loss = cross_entropy(&scores, &batch.labels, 0.0);
         ClassificationOutput::new(loss, scores, batch.labels)
     }
+}
+
+fn cross_entropy(scores: &Tensor<2>, labels: &Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
+    CrossEntropyLossConfig::new()
+        .with_smoothing((smoothing > 0.0).then_some(smoothing))
+        .init(&scores.device())
+        .forward(scores.clone(), labels.clone())
 }
 
 impl<N: Network> TrainStep for Classifier<N> {
@@ -109,12 +169,16 @@ impl<N: Network> TrainStep for Classifier<N> {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: ImageBatch) -> TrainOutput<ClassificationOutput> {
+        // The output keeps the plain cross-entropy, so that the curves of all recipes and
+        // variants compare.
         let output = self.classify(batch);
-        // The output keeps the plain cross-entropy, so that curves of all variants compare.
-        let loss = match self.regularization.loss(&self.network, self.steps) {
-            Some(regularization) => output.loss.clone() + regularization,
-            None => output.loss.clone(),
+        let mut loss = match self.label_smoothing {
+            0.0 => output.loss.clone(),
+            smoothing => cross_entropy(&output.output, &output.targets, smoothing),
         };
+        if let Some(regularization) = self.regularization.loss(&self.network, self.steps) {
+            loss = loss + regularization;
+        }
         TrainOutput::new(self, loss.backward(), output)
     }
 
@@ -126,10 +190,15 @@ impl<N: Network> TrainStep for Classifier<N> {
     ) -> Self {
         let mut stepped = optimizer.step(learning_rate, self, gradients);
         stepped.steps += 1;
-        if let Some(pruning) = &stepped.pruning
-            && stepped.steps.is_multiple_of(pruning.interval)
+        if let Some((pruning, interval)) = &stepped.pruning
+            && stepped.steps.is_multiple_of(*interval)
         {
-            stepped.network = pruning.ramp.prune(stepped.network, stepped.steps);
+            stepped.network = pruning.prune(stepped.network, stepped.steps);
+        }
+        if stepped.steps.is_multiple_of(stepped.steps_per_epoch) {
+            // Burn holds the last update of running statistics back until validation. Here it is
+            // made before the checkpoint is written, so that a resumed run starts with it.
+            stepped.network = stepped.network.valid().train();
         }
         stepped
     }

@@ -1,27 +1,39 @@
 use std::io;
+use std::ops::RangeInclusive;
 
 use thiserror::Error;
+
+use super::DatasetName;
 
 /// Why a data set could not be read. Every message names the file.
 #[derive(Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A data set that is not embedded was asked for without a folder.
-    #[error("{dataset} is read from files: give --data-dir with a folder that holds {files}")]
+    #[error("{dataset} is read from files: give their folder with --data-dir, or --download")]
     NoFolder {
         /// The data set.
-        dataset: &'static str,
-        /// The files it needs.
-        files: String,
+        dataset: DatasetName,
     },
 
     /// A file is missing.
-    #[error("{file} is missing: {hint}")]
+    #[error("{file} is missing: fetch {url} into {folder}, or give --download")]
     Missing {
         /// The file.
         file: String,
-        /// What to fetch, and where to put it.
-        hint: String,
+        /// Where it is published.
+        url: String,
+        /// Where it belongs.
+        folder: String,
+    },
+
+    /// An archive without one of its files.
+    #[error("{file}: no {entry} in it")]
+    NoEntry {
+        /// The archive.
+        file: String,
+        /// What it should hold.
+        entry: &'static str,
     },
 
     /// A file could not be read or unpacked.
@@ -42,6 +54,28 @@ pub enum Error {
         found: u32,
         /// The number that belongs there.
         expected: u32,
+    },
+
+    /// A file of another kind, for kinds without a magic number that tells.
+    #[error("{file}: not {expected}, or damaged")]
+    Format {
+        /// The file.
+        file: String,
+        /// The kind that was expected.
+        expected: &'static str,
+    },
+
+    /// A variable that is missing, or of another type or shape.
+    #[error("{file}: variable `{variable}` is {found}, expected {expected}")]
+    Variable {
+        /// The file.
+        file: String,
+        /// The variable.
+        variable: &'static str,
+        /// What the file has.
+        found: String,
+        /// What belongs there.
+        expected: &'static str,
     },
 
     /// Images of another size.
@@ -66,6 +100,19 @@ pub enum Error {
         expected: u64,
     },
 
+    /// A file that ends within a number or a record.
+    #[error("{file}: ends after {found} of the {expected} bytes at offset {offset}")]
+    CutOff {
+        /// The file.
+        file: String,
+        /// Where the incomplete bytes begin.
+        offset: u64,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+
     /// Another number of labels than of images.
     #[error("{file}: {labels} labels for {images} images")]
     Count {
@@ -78,16 +125,53 @@ pub enum Error {
     },
 
     /// A label without a class.
-    #[error("{file}: label {label} of record {record}, expected less than {classes}")]
+    #[error(
+        "{file}: label {label} of record {record}, expected {} to {}",
+        expected.start(),
+        expected.end()
+    )]
     Label {
         /// The file.
         file: String,
         /// The label.
-        label: u8,
+        label: f64,
         /// Its place.
         record: usize,
-        /// The number of classes.
-        classes: usize,
+        /// The labels that have a class.
+        expected: RangeInclusive<u8>,
+    },
+
+    /// A file could not be fetched.
+    #[error("fetching {url} into {file}: {source}")]
+    Download {
+        /// The address.
+        url: String,
+        /// Where the content goes.
+        file: String,
+        /// What the network or the operating system said.
+        source: io::Error,
+    },
+
+    /// A server that does not hand out a file.
+    #[error("fetching {url}: the server answered {status}, expected 200")]
+    Status {
+        /// The address.
+        url: String,
+        /// The status of the answer.
+        status: u16,
+    },
+
+    /// Another content than the published one.
+    #[error("{file}: MD5 sum {found}, but {url} has {expected}")]
+    Checksum {
+        /// The file.
+        file: String,
+        /// The sum of its content.
+        found: String,
+        /// Where it is published.
+        url: String,
+        /// The published sum.
+        expected: &'static str,
     },
 
     /// Too few images to split off a validation set.

@@ -24,7 +24,7 @@ pub fn read<R: Read>(
     images: File<R>,
     labels: File<R>,
     size: [u32; 2],
-    classes: usize,
+    classes: u8,
 ) -> Result<Images, Error> {
     let pixels = read_images(images, size)?;
     let [height, width] = size.map(|side| side as usize);
@@ -59,20 +59,17 @@ fn read_images<R: Read>(file: File<R>, expected: [u32; 2]) -> Result<Vec<u8>, Er
     idx.bytes(u64::from(count) * u64::from(found[0]) * u64::from(found[1]))
 }
 
-fn read_labels<R: Read>(file: File<R>, classes: usize) -> Result<Vec<u8>, Error> {
+fn read_labels<R: Read>(file: File<R>, classes: u8) -> Result<Vec<u8>, Error> {
     let mut idx = Idx::open(file, LABELS)?;
     let name = idx.name.clone();
     let count = idx.number()?;
     let labels = idx.bytes(u64::from(count))?;
-    match labels
-        .iter()
-        .position(|label| usize::from(*label) >= classes)
-    {
+    match labels.iter().position(|label| *label >= classes) {
         Some(record) => Err(Error::Label {
             file: name,
-            label: labels[record],
+            label: labels[record].into(),
             record,
-            classes,
+            expected: 0..=classes - 1,
         }),
         None => Ok(labels),
     }
@@ -81,6 +78,8 @@ fn read_labels<R: Read>(file: File<R>, classes: usize) -> Result<Vec<u8>, Error>
 struct Idx<'a> {
     name: String,
     content: Box<dyn Read + 'a>,
+    /// How much of the content is read.
+    offset: u64,
 }
 
 impl<'a> Idx<'a> {
@@ -101,6 +100,7 @@ impl<'a> Idx<'a> {
                 }
             },
             name: file.name,
+            offset: 0,
         };
         let found = idx.number()?;
         if found != expected {
@@ -114,10 +114,21 @@ impl<'a> Idx<'a> {
     }
 
     fn number(&mut self) -> Result<u32, Error> {
-        let mut bytes = [0; 4];
-        match self.content.read_exact(&mut bytes) {
-            Ok(()) => Ok(u32::from_be_bytes(bytes)),
-            Err(source) => Err(self.io(source)),
+        let mut bytes = Vec::new();
+        if let Err(source) = (&mut self.content).take(4).read_to_end(&mut bytes) {
+            return Err(self.io(source));
+        }
+        match bytes.as_slice().try_into() {
+            Ok(bytes) => {
+                self.offset += 4;
+                Ok(u32::from_be_bytes(bytes))
+            }
+            Err(_) => Err(Error::CutOff {
+                file: self.name.clone(),
+                offset: self.offset,
+                found: bytes.len(),
+                expected: 4,
+            }),
         }
     }
 
@@ -224,12 +235,10 @@ mod tests {
         assert_error(&whole[..whole.len() - 1], &labels(), expected);
         let expected = "images: 13 bytes of data, expected 12, which its header announces";
         assert_error(&[whole.clone(), vec![0; 9]].concat(), &labels(), expected);
-        assert_error(
-            &whole[..10],
-            &labels(),
-            "images: failed to fill whole buffer",
-        );
-        assert_error(&[], &labels(), "images: failed to fill whole buffer");
+        let expected = "images: ends after 2 of the 4 bytes at offset 8";
+        assert_error(&whole[..10], &labels(), expected);
+        let expected = "images: ends after 0 of the 4 bytes at offset 0";
+        assert_error(&[], &labels(), expected);
         let zipped = gzip(&whole);
         assert!(parse(&zipped[..zipped.len() - 9], &labels()).is_err());
     }
@@ -250,7 +259,7 @@ mod tests {
         assert_error(
             &images(),
             &label,
-            "labels: label 3 of record 1, expected less than 3",
+            "labels: label 3 of record 1, expected 0 to 2",
         );
         let two = [header(LABELS, &[2]), vec![2, 1]].concat();
         assert_error(&images(), &two, "labels: 2 labels for 3 images");

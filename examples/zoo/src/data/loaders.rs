@@ -1,17 +1,35 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder, DataLoaderIterator};
 use burn::data::dataset::transform::ShuffledDataset;
-use burn::data::dataset::{Dataset as _, InMemDataset};
+use burn::data::dataset::{Dataset as _, DatasetError, InMemDataset};
 use burn::tensor::Device;
 
-use super::{Error, ImageBatch, ImageBatcher, Images};
-use crate::cli::Args;
-use crate::recipe::Recipe;
+use super::augmentation::split_mix;
+use super::{Dataset, DatasetName, Error, ImageBatch, ImageBatcher, Sample};
+
+/// How a data set is split and put into batches.
+#[derive(Clone, Debug)]
+pub struct LoaderConfig {
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// The share of training images that are held out for validation.
+    pub validation_share: f64,
+    /// The most training images to use, validation included.
+    pub train_limit: Option<usize>,
+    /// The most test images to use.
+    pub test_limit: Option<usize>,
+    /// What the split, the order and the augmentation are drawn from.
+    pub seed: u64,
+    /// The epoch that the first pass over the training images is, from 1.
+    pub first_epoch: usize,
+}
 
 /// Batches of the three parts of a data set.
 pub struct Loaders {
-    /// To train on, in an order that changes every epoch.
+    /// To train on. The order of images and their augmentation depend on the seed and the epoch
+    /// alone, so a run that goes on from a checkpoint sees the batches that it would have seen.
     pub train: Arc<dyn DataLoader<ImageBatch>>,
     /// Held out from the training set to choose the best epoch.
     pub valid: Arc<dyn DataLoader<ImageBatch>>,
@@ -20,85 +38,222 @@ pub struct Loaders {
 }
 
 impl Loaders {
-    /// Reads and splits the data set that the command line names.
+    /// Splits a data set.
     ///
     /// # Errors
-    /// Those of [`DatasetName::load`](super::DatasetName::load), and [`Error::TooFew`].
-    pub fn new(args: &Args, recipe: &Recipe, device: &Device) -> Result<Self, Error> {
-        let dataset = args.dataset.load(args.data_dir.as_deref())?;
-        let limit = args.train_limit.unwrap_or(usize::MAX);
-        let (train, valid) = split(
-            dataset.train.len(),
-            limit,
-            recipe.validation_share,
-            args.seed,
-        )?;
-        let test_limit = args.test_limit.unwrap_or(usize::MAX);
-        let test = (0..dataset.test.len().min(test_limit)).collect();
+    /// [`Error::TooFew`] where no image is left to train on or to hold out.
+    pub fn new(
+        name: DatasetName,
+        dataset: Dataset,
+        config: &LoaderConfig,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (train, valid) = split(dataset.train.len(), config)?;
+        let test_limit = config.test_limit.unwrap_or(usize::MAX);
+        let test: Vec<usize> = (0..dataset.test.len().min(test_limit)).collect();
 
-        let normalization = args.dataset.normalization();
-        let builder = |images: &Arc<Images>| {
-            DataLoaderBuilder::new(ImageBatcher::new(images.clone(), normalization))
-                .batch_size(recipe.batch_size)
+        let (images, test_images) = (Arc::new(dataset.train), Arc::new(dataset.test));
+        let plain = ImageBatcher::new(images.clone(), name.normalization());
+        let builder = |batcher: ImageBatcher| {
+            DataLoaderBuilder::new(batcher)
+                .batch_size(config.batch_size)
                 .set_device(device.clone())
         };
-        let (images, test_images) = (Arc::new(dataset.train), Arc::new(dataset.test));
+        let in_order = |indices: Vec<usize>| {
+            let samples = indices.into_iter().map(|index| Sample { index, seed: 0 });
+            InMemDataset::new(samples.collect())
+        };
+        let order = EpochOrder::new(train, config.seed);
+        let augmented = plain.clone().with_augmentation(name.augmentation());
         Ok(Self {
-            train: builder(&images)
-                .shuffle(args.seed)
-                .build(InMemDataset::new(train)),
-            valid: builder(&images).build(InMemDataset::new(valid)),
-            test: builder(&test_images).build(InMemDataset::new(test)),
+            train: Arc::new(EpochLoader {
+                batches: builder(augmented).build(order.clone()),
+                order,
+                epoch: Arc::new(AtomicUsize::new(config.first_epoch)),
+                device: device.clone(),
+            }),
+            valid: builder(plain).build(in_order(valid)),
+            test: builder(ImageBatcher::new(test_images, name.normalization()))
+                .build(in_order(test)),
         })
     }
 }
 
-/// Draws at most `limit` of `count` images and holds out a share of them, at least one.
-fn split(
-    count: usize,
-    limit: usize,
-    held_out_share: f64,
-    seed: u64,
-) -> Result<(Vec<usize>, Vec<usize>), Error> {
-    let indices = ShuffledDataset::new(InMemDataset::new((0..count).collect()), seed);
-    let mut train: Vec<usize> = (0..count.min(limit))
-        .filter_map(|index| indices.get(index).ok())
-        .collect();
+/// Draws images up to the limit and holds out a share of them, at least one.
+fn split(count: usize, config: &LoaderConfig) -> Result<(Vec<usize>, Vec<usize>), Error> {
+    let mut train = shuffled((0..count).collect(), config.seed);
+    train.truncate(config.train_limit.unwrap_or(count));
     if train.len() < 2 {
         return Err(Error::TooFew { found: train.len() });
     }
-    let held_out = ((train.len() as f64 * held_out_share) as usize).max(1);
+    let held_out = ((train.len() as f64 * config.validation_share) as usize).max(1);
     let valid = train.split_off(train.len() - held_out);
     Ok((train, valid))
+}
+
+fn shuffled(indices: Vec<usize>, seed: u64) -> Vec<usize> {
+    let shuffled = ShuffledDataset::new(InMemDataset::new(indices), seed);
+    (0..shuffled.len())
+        .filter_map(|index| shuffled.get(index).ok())
+        .collect()
+}
+
+/// The training images in the order of the present epoch.
+#[derive(Clone)]
+struct EpochOrder {
+    indices: Arc<Vec<usize>>,
+    seed: u64,
+    samples: Arc<RwLock<Vec<Sample>>>,
+}
+
+impl EpochOrder {
+    fn new(indices: Vec<usize>, seed: u64) -> Self {
+        let order = Self {
+            indices: Arc::new(indices),
+            seed,
+            samples: Arc::default(),
+        };
+        order.draw(0);
+        order
+    }
+
+    fn draw(&self, epoch: usize) {
+        let seed = split_mix(self.seed, epoch as u64);
+        let order = shuffled(self.indices.to_vec(), seed);
+        let samples = order.into_iter().map(|index| Sample { index, seed });
+        *self.samples.write().unwrap_or_else(PoisonError::into_inner) = samples.collect();
+    }
+}
+
+impl burn::data::dataset::Dataset<Sample> for EpochOrder {
+    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
+        let samples = self.samples.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(samples[index])
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+}
+
+/// Draws a new order for each pass, and seeds the device, so that dropout depends on the epoch
+/// alone too.
+struct EpochLoader {
+    batches: Arc<dyn DataLoader<ImageBatch>>,
+    order: EpochOrder,
+    epoch: Arc<AtomicUsize>,
+    device: Device,
+}
+
+impl DataLoader<ImageBatch> for EpochLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.order.draw(epoch);
+        self.device.seed(split_mix(self.order.seed, epoch as u64));
+        self.batches.iter()
+    }
+
+    fn num_items(&self) -> usize {
+        self.batches.num_items()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
+        Arc::new(Self {
+            batches: self.batches.to_device(device),
+            order: self.order.clone(),
+            epoch: self.epoch.clone(),
+            device: device.clone(),
+        })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
+        self.batches.slice(start, end)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn config(train_limit: Option<usize>) -> LoaderConfig {
+        LoaderConfig {
+            batch_size: 4,
+            validation_share: 0.1,
+            train_limit,
+            test_limit: None,
+            seed: 3,
+            first_epoch: 1,
+        }
+    }
+
     #[test]
     fn a_split_covers_every_image_once_and_depends_on_the_seed_alone() {
-        let (train, valid) = split(100, usize::MAX, 0.1, 3).expect("enough");
+        let (train, valid) = split(100, &config(None)).expect("enough");
         assert_eq!((train.len(), valid.len()), (90, 10));
         let mut all = [train.clone(), valid.clone()].concat();
         all.sort();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
         assert_eq!(
-            split(100, usize::MAX, 0.1, 3).expect("enough"),
+            split(100, &config(None)).expect("enough"),
             (train.clone(), valid)
         );
-        assert_ne!(split(100, usize::MAX, 0.1, 4).expect("enough").0, train);
+        let other = LoaderConfig {
+            seed: 4,
+            ..config(None)
+        };
+        assert_ne!(split(100, &other).expect("enough").0, train);
     }
 
     #[test]
     fn a_limit_leaves_images_for_training_and_validation() {
-        let (train, valid) = split(100, 2, 0.1, 3).expect("enough");
+        let (train, valid) = split(100, &config(Some(2))).expect("enough");
         assert_eq!((train.len(), valid.len()), (1, 1));
-        for (count, limit) in [(1, 9), (9, 1), (0, 9)] {
-            assert!(matches!(
-                split(count, limit, 0.1, 3),
-                Err(Error::TooFew { .. })
-            ));
+        for (count, limit) in [(1, None), (9, Some(1)), (0, None)] {
+            let error = split(count, &config(limit)).expect_err("too few");
+            assert!(matches!(error, Error::TooFew { .. }));
         }
+    }
+
+    /// The labels that an epoch loader gives in its next passes; images are told by their label.
+    fn passes(first_epoch: usize, count: usize) -> Vec<Vec<i64>> {
+        let images = super::super::Images {
+            pixels: vec![0; 28 * 28 * 40],
+            labels: (0..40).collect(),
+            shape: [1, 28, 28],
+        };
+        let dataset = Dataset {
+            train: images.clone(),
+            test: images,
+        };
+        let config = LoaderConfig {
+            first_epoch,
+            ..config(None)
+        };
+        let device = Device::flex();
+        let loaders = Loaders::new(DatasetName::Mnist, dataset, &config, &device).expect("enough");
+        let labels = |batch: ImageBatch| batch.labels.try_to_vec_as::<i64>().expect("labels");
+        let pass = |_| {
+            let batches = loaders.train.iter();
+            batches
+                .flat_map(|batch| labels(batch.expect("a batch")))
+                .collect()
+        };
+        (0..count).map(pass).collect()
+    }
+
+    #[test]
+    fn every_epoch_has_an_order_of_its_own_whatever_came_before() {
+        let all = passes(1, 3);
+        assert_ne!(all[0], all[1]);
+        assert_ne!(all[1], all[2]);
+        assert_eq!(passes(3, 1)[0], all[2]);
+        let sorted = all.iter().map(|pass| {
+            let mut pass = pass.clone();
+            pass.sort();
+            pass
+        });
+        let sorted: Vec<_> = sorted.collect();
+        assert_eq!(sorted[0].len(), 36);
+        assert_eq!(sorted[0], sorted[2]);
     }
 }

@@ -1,16 +1,49 @@
-//! MNIST: handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges, <http://yann.lecun.com/exdb/mnist>).
+//! MNIST, handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges,
+//! <http://yann.lecun.com/exdb/mnist>), and Fashion-MNIST, clothes in the same files
+//! (H. Xiao, K. Rasul, R. Vollgraf, <https://github.com/zalandoresearch/fashion-mnist>).
 
 use std::fs;
-use std::path::Path;
 
+use super::folder::{self, Folder, Published};
 use super::idx::{self, File};
-use super::{Dataset, Error, Images};
+use super::{Dataset, Error};
 
 const SIZE: [u32; 2] = [28, 28];
-const CLASSES: usize = 10;
+const CLASSES: u8 = 10;
 
-const TRAIN: [&str; 2] = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"];
-const TEST: [&str; 2] = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+/// The files of MNIST.
+pub static MNIST: [Published; 4] = files(
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    [
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ],
+);
+
+/// The files of Fashion-MNIST, whose address has no HTTPS; the sums guard them.
+pub static FASHION_MNIST: [Published; 4] = files(
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    [
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ],
+);
+
+const fn files(base: &'static str, md5: [&'static str; 4]) -> [Published; 4] {
+    const fn file(base: &'static str, name: &'static str, md5: &'static str) -> Published {
+        Published { base, name, md5 }
+    }
+    [
+        file(base, "train-images-idx3-ubyte.gz", md5[0]),
+        file(base, "train-labels-idx1-ubyte.gz", md5[1]),
+        file(base, "t10k-images-idx3-ubyte.gz", md5[2]),
+        file(base, "t10k-labels-idx1-ubyte.gz", md5[3]),
+    ]
+}
 
 macro_rules! embedded {
     ($name:literal) => {
@@ -40,45 +73,38 @@ pub fn mini() -> Result<Dataset, Error> {
 }
 
 /// The original files, gzip or not.
-pub fn read(data_dir: Option<&Path>) -> Result<Dataset, Error> {
-    let Some(folder) = data_dir else {
-        return Err(Error::NoFolder {
-            dataset: "MNIST",
-            files: [TRAIN, TEST].concat().join(", "),
-        });
-    };
-    let split = |[images, labels]: [&str; 2]| -> Result<Images, Error> {
+pub fn read(folder: &Folder, files: &[Published; 4]) -> Result<Dataset, Error> {
+    let split = |images: &Published, labels: &Published| {
         idx::read(open(folder, images)?, open(folder, labels)?, SIZE, CLASSES)
     };
+    let [train_images, train_labels, test_images, test_labels] = files;
     Ok(Dataset {
-        train: split(TRAIN)?,
-        test: split(TEST)?,
+        train: split(train_images, train_labels)?,
+        test: split(test_images, test_labels)?,
     })
 }
 
-fn open(folder: &Path, name: &str) -> Result<File<fs::File>, Error> {
-    let plain = folder.join(name);
-    let gzip = folder.join(format!("{name}.gz"));
-    let path = if plain.exists() { plain } else { gzip };
-    let file = path.display().to_string();
-    match fs::File::open(&path) {
-        Ok(content) => Ok(File {
-            name: file,
-            content,
-        }),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing {
-            hint: format!(
-                "fetch {name}.gz of MNIST and put it, unpacked or not, into {}",
-                folder.display()
-            ),
-            file,
-        }),
-        Err(source) => Err(Error::Io { file, source }),
-    }
+fn open(folder: &Folder, published: &Published) -> Result<File<fs::File>, Error> {
+    let unpacked = folder.path.join(published.name.trim_end_matches(".gz"));
+    let path = if unpacked.exists() {
+        unpacked
+    } else {
+        folder.file(published)?
+    };
+    Ok(File {
+        name: path.display().to_string(),
+        content: folder::open(&path)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::super::DatasetName;
     use super::*;
 
     #[test]
@@ -86,27 +112,45 @@ mod tests {
         let data = mini().expect("embedded");
         for images in [&data.train, &data.test] {
             assert_eq!(images.shape, [1, 28, 28]);
-            let mut count = [0; CLASSES];
+            let mut count = [0; CLASSES as usize];
             for label in &images.labels {
                 count[usize::from(*label)] += 1;
             }
-            assert_eq!(count, [images.len() / CLASSES; CLASSES]);
+            assert_eq!(count, [images.len() / count.len(); CLASSES as usize]);
+        }
+    }
+
+    /// Writes files of `train` and `test` images, all black, the first half of the files gzipped.
+    fn write_files(folder: &Path, train: u8, test: u8) {
+        for (index, published) in MNIST.iter().enumerate() {
+            let count = if index < 2 { train } else { test };
+            let bytes = if index % 2 == 0 {
+                let header = [0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 28, 0, 0, 0, 28];
+                [&header[..], &vec![0; usize::from(count) * 28 * 28]].concat()
+            } else {
+                [vec![0, 0, 8, 1, 0, 0, 0, count], (0..count).collect()].concat()
+            };
+            if index < 2 {
+                let file = fs::File::create(folder.join(published.name)).expect("file");
+                let mut encoder = GzEncoder::new(file, Compression::default());
+                encoder.write_all(&bytes).expect("written");
+                encoder.finish().expect("written");
+            } else {
+                let name = published.name.trim_end_matches(".gz");
+                fs::write(folder.join(name), bytes).expect("written");
+            }
         }
     }
 
     #[test]
-    fn missing_files_are_named() {
-        let error = read(None).expect_err("no folder").to_string();
-        assert!(
-            error.contains("--data-dir") && error.contains(TEST[1]),
-            "{error}"
-        );
-        let folder = Path::new("no-such-folder");
-        let error = read(Some(folder)).expect_err("no files").to_string();
-        let path = folder.join("train-images-idx3-ubyte.gz");
-        assert!(
-            error.starts_with(&format!("{} is missing", path.display())),
-            "{error}"
-        );
+    fn both_sets_are_read_from_gzipped_and_plain_files() {
+        let folder = tempfile::tempdir().expect("folder");
+        write_files(folder.path(), 3, 2);
+        for dataset in [DatasetName::Mnist, DatasetName::FashionMnist] {
+            let data = dataset.load(Some(folder.path()), false).expect("valid");
+            assert_eq!(data.train.labels, [0, 1, 2]);
+            assert_eq!(data.train.shape, [1, 28, 28]);
+            assert_eq!(data.test.labels, [0, 1]);
+        }
     }
 }

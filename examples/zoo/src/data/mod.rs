@@ -1,37 +1,53 @@
 //! Data sets of labelled images.
 
+mod augmentation;
 mod batch;
+mod cifar;
+mod download;
 mod error;
+mod folder;
 mod idx;
 mod loaders;
 mod mnist;
+mod svhn;
 
-pub use batch::{ImageBatch, ImageBatcher};
+pub use augmentation::Augmentation;
+pub use batch::{ImageBatch, ImageBatcher, Sample};
 pub use error::Error;
-pub use loaders::Loaders;
+pub use loaders::{LoaderConfig, Loaders};
 
 use std::fmt;
 use std::path::Path;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use folder::Folder;
 
 /// A data set.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetName {
     /// A class-balanced subset of MNIST, part of the program.
     MnistMini,
-    /// MNIST, from --data-dir.
+    /// MNIST: digits, 28×28 grey pixels.
     Mnist,
+    /// Fashion-MNIST: clothes, 28×28 grey pixels.
+    FashionMnist,
+    /// CIFAR-10: photographs in 10 classes, 32×32 pixels.
+    Cifar10,
+    /// CIFAR-100: photographs in 100 classes, 32×32 pixels.
+    Cifar100,
+    /// SVHN: digits of house numbers, 32×32 pixels.
+    Svhn,
 }
 
 impl fmt::Display for DatasetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MnistMini => "mnist-mini",
-            Self::Mnist => "mnist",
-        })
+        match self.to_possible_value() {
+            Some(value) => f.write_str(value.get_name()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -39,7 +55,8 @@ impl DatasetName {
     /// The number of classes.
     pub fn classes(self) -> usize {
         match self {
-            Self::MnistMini | Self::Mnist => 10,
+            Self::Cifar100 => 100,
+            _ => 10,
         }
     }
 
@@ -48,26 +65,50 @@ impl DatasetName {
         self.normalization().mean.len()
     }
 
-    /// How images become numbers that networks take.
+    /// How images become numbers that networks take, as in the reference implementation.
     pub fn normalization(self) -> Normalization {
-        match self {
-            // As the reference implementation, whose deviation is 0.3015 where 0.3081 is usual.
-            Self::MnistMini | Self::Mnist => Normalization {
-                mean: &[0.1307],
-                deviation: &[0.3015],
-                padding: 2,
-            },
+        let (mean, deviation, padding): (&[f32], &[f32], usize) = match self {
+            // The usual deviation is 0.3081.
+            Self::MnistMini | Self::Mnist => (&[0.1307], &[0.3015], 2),
+            Self::FashionMnist => (&[0.2860], &[0.3205], 2),
+            Self::Cifar10 => (&[0.4914, 0.4822, 0.4465], &[0.2023, 0.1994, 0.2010], 0),
+            Self::Cifar100 => (&[0.5071, 0.4866, 0.4409], &[0.2009, 0.1984, 0.2023], 0),
+            Self::Svhn => (&[0.4377, 0.4438, 0.4728], &[0.1201, 0.1231, 0.1052], 0),
+        };
+        Normalization {
+            mean,
+            deviation,
+            padding,
         }
     }
 
-    /// Reads the data set.
+    /// How training images are varied, as in the reference implementation.
+    pub fn augmentation(self) -> Augmentation {
+        let (crop, flip) = match self {
+            Self::MnistMini | Self::Mnist => (0, false),
+            Self::FashionMnist => (0, true),
+            Self::Cifar10 | Self::Cifar100 => (4, true),
+            Self::Svhn => (4, false),
+        };
+        Augmentation { crop, flip }
+    }
+
+    /// Reads the data set; with `download`, missing files are fetched first.
+    ///
+    /// Without a folder, downloads go to one with the name of the data set, because some sets
+    /// have files of the same names.
     ///
     /// # Errors
     /// Names the file and what was expected of it, if one is missing or not what it should be.
-    pub fn load(self, data_dir: Option<&Path>) -> Result<Dataset, Error> {
+    pub fn load(self, data_dir: Option<&Path>, download: bool) -> Result<Dataset, Error> {
+        let folder = || Folder::new(self, data_dir, download);
         match self {
             Self::MnistMini => mnist::mini(),
-            Self::Mnist => mnist::read(data_dir),
+            Self::Mnist => mnist::read(&folder()?, &mnist::MNIST),
+            Self::FashionMnist => mnist::read(&folder()?, &mnist::FASHION_MNIST),
+            Self::Cifar10 => cifar::CIFAR10.read(&folder()?),
+            Self::Cifar100 => cifar::CIFAR100.read(&folder()?),
+            Self::Svhn => svhn::read(&folder()?),
         }
     }
 }
@@ -118,5 +159,37 @@ impl Images {
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.shape.iter().product::<usize>();
         &self.pixels[index * size..(index + 1) * size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_on_the_command_line_and_in_reports_agree() {
+        let names: Vec<String> = DatasetName::value_variants()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = "mnist-mini mnist fashion-mnist cifar10 cifar100 svhn";
+        assert_eq!(names.join(" "), expected);
+        for (dataset, name) in DatasetName::value_variants().iter().zip(names) {
+            let written = serde_json::to_value(dataset).expect("a string");
+            assert_eq!(written, name);
+        }
+    }
+
+    #[test]
+    fn every_set_makes_images_of_32_by_32_pixels() {
+        for dataset in DatasetName::value_variants() {
+            let normalization = dataset.normalization();
+            let (side, channels) = match dataset.channels() {
+                1 => (28, 1),
+                _ => (32, 3),
+            };
+            assert_eq!(side + 2 * normalization.padding, 32, "{dataset}");
+            assert_eq!(normalization.deviation.len(), channels, "{dataset}");
+        }
     }
 }

@@ -1,0 +1,9 @@
+//! ResNet with 18 layers on 32×32 images: `cargo run --example resnet18`.
+
+use std::process::ExitCode;
+
+use linearconv_zoo::models::NetworkName;
+
+fn main() -> ExitCode {
+    linearconv_zoo::run(NetworkName::ResNet18)
+}

@@ -1,0 +1,344 @@
+//! CIFAR-10 and CIFAR-100: small photographs (A. Krizhevsky,
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>) in their binary layout.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+use tar::Archive;
+
+use super::folder::{self, Folder, Published};
+use super::{Dataset, Error, Images};
+
+const SHAPE: [usize; 3] = [3, 32, 32];
+const PIXELS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
+
+/// The files of a data set, and what a record is: some labels, then the pixels.
+pub struct Cifar {
+    /// The files in an archive.
+    pub archive: Published,
+    /// The folder that it unpacks to.
+    folder: &'static str,
+    /// The files to train on. Subsets may lack all but the first.
+    train: &'static [&'static str],
+    /// The file to test on.
+    test: &'static str,
+    /// How many labels there are, the last of which is used.
+    labels: usize,
+    classes: u8,
+}
+
+/// CIFAR-10.
+pub static CIFAR10: Cifar = Cifar {
+    archive: Published {
+        base: "https://www.cs.toronto.edu/~kriz",
+        name: "cifar-10-binary.tar.gz",
+        md5: "c32a1d4ab5d03f1284b67883e8d87530",
+    },
+    folder: "cifar-10-batches-bin",
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
+    test: "test_batch.bin",
+    labels: 1,
+    classes: 10,
+};
+
+/// CIFAR-100, whose records have a coarse label before the fine one.
+pub static CIFAR100: Cifar = Cifar {
+    archive: Published {
+        base: "https://www.cs.toronto.edu/~kriz",
+        name: "cifar-100-binary.tar.gz",
+        md5: "03b5dce01913d631647c71ecec9e9cb8",
+    },
+    folder: "cifar-100-binary",
+    train: &["train.bin"],
+    test: "test.bin",
+    labels: 2,
+    classes: 100,
+};
+
+impl Cifar {
+    /// Reads the unpacked files where there are some, or else the archive.
+    pub fn read(&self, folder: &Folder) -> Result<Dataset, Error> {
+        let first = self.train[0];
+        let (path, mut parts) = match folder.find(self.folder, &[first, self.test]) {
+            Some(path) => (path.clone(), self.read_unpacked(&path)?),
+            None => {
+                let path = folder.file(&self.archive)?;
+                (path.clone(), self.read_archive(&path)?)
+            }
+        };
+        let missing = |entry| Error::NoEntry {
+            file: path.display().to_string(),
+            entry,
+        };
+        let train = self.train.iter().map_while(|name| parts.remove(name));
+        let train = train.reduce(|mut all, part| {
+            all.pixels.extend(part.pixels);
+            all.labels.extend(part.labels);
+            all
+        });
+        Ok(Dataset {
+            train: train.ok_or_else(|| missing(first))?,
+            test: parts.remove(self.test).ok_or_else(|| missing(self.test))?,
+        })
+    }
+
+    fn files(&self) -> impl Iterator<Item = &'static str> {
+        self.train.iter().copied().chain([self.test])
+    }
+
+    fn read_unpacked(&self, folder: &Path) -> Result<BTreeMap<&'static str, Images>, Error> {
+        self.files()
+            .map(|name| (name, folder.join(name)))
+            .filter(|(_, path)| path.exists())
+            .map(|(name, path)| {
+                let content = BufReader::new(folder::open(&path)?);
+                Ok((name, self.read_part(path.display().to_string(), content)?))
+            })
+            .collect()
+    }
+
+    fn read_archive(&self, path: &Path) -> Result<BTreeMap<&'static str, Images>, Error> {
+        let file = path.display().to_string();
+        let io = |source| Error::Io {
+            file: file.clone(),
+            source,
+        };
+        let mut parts = BTreeMap::new();
+        let content = GzDecoder::new(BufReader::new(folder::open(path)?));
+        let mut archive = Archive::new(content);
+        for entry in archive.entries().map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let path = entry.path().map_err(io)?;
+            let is_it = |name: &&str| path.file_name() == Some(OsStr::new(name));
+            let name = self.files().find(is_it);
+            // Sparse entries, which could claim any size, are no regular ones.
+            if let Some(name) = name
+                && entry.header().entry_type().is_file()
+            {
+                drop(path);
+                parts.insert(name, self.read_part(format!("{file}: {name}"), entry)?);
+            }
+        }
+        // Only at its end gzip shows whether all was right.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(io)?;
+        Ok(parts)
+    }
+
+    fn read_part(&self, file: String, mut content: impl Read) -> Result<Images, Error> {
+        let size = self.labels + PIXELS;
+        let mut record = Vec::with_capacity(size);
+        let mut images = Images {
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            shape: SHAPE,
+        };
+        loop {
+            record.clear();
+            let read = (&mut content).take(size as u64).read_to_end(&mut record);
+            match read {
+                Ok(0) if !images.is_empty() => return Ok(images),
+                Ok(found) if found == size => {}
+                Ok(found) => {
+                    return Err(Error::CutOff {
+                        file,
+                        offset: images.len() as u64 * size as u64,
+                        found,
+                        expected: size,
+                    });
+                }
+                Err(source) => return Err(Error::Io { file, source }),
+            }
+            let label = record[self.labels - 1];
+            if label >= self.classes {
+                return Err(Error::Label {
+                    file,
+                    label: label.into(),
+                    record: images.len(),
+                    expected: 0..=self.classes - 1,
+                });
+            }
+            images.labels.push(label);
+            images.pixels.extend_from_slice(&record[self.labels..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::super::DatasetName;
+    use super::*;
+
+    /// Records whose pixels are the first label plus their place, modulo 256.
+    fn records(labels: &[&[u8]]) -> Vec<u8> {
+        let record = |labels: &&[u8]| {
+            let pixels = (0..PIXELS).map(|place| (place + usize::from(labels[0])) as u8);
+            labels.iter().copied().chain(pixels).collect::<Vec<u8>>()
+        };
+        labels.iter().flat_map(record).collect()
+    }
+
+    fn cifar10() -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            ("data_batch_2.bin", records(&[&[9]])),
+            ("test_batch.bin", records(&[&[4], &[5]])),
+            ("data_batch_1.bin", records(&[&[3], &[0]])),
+            ("readme.html", b"no data".to_vec()),
+        ]
+    }
+
+    fn write_files(folder: &Path, files: &[(&str, Vec<u8>)]) {
+        fs::create_dir_all(folder).expect("folder");
+        for (name, content) in files {
+            fs::write(folder.join(name), content).expect("written");
+        }
+    }
+
+    fn archive(folder: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+        for (name, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            let path = format!("{folder}/{name}");
+            archive
+                .append_data(&mut header, path, content.as_slice())
+                .expect("memory");
+        }
+        let encoder = archive.into_inner().expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    #[track_caller]
+    fn assert_cifar10(folder: &Path) {
+        let data = DatasetName::Cifar10.load(Some(folder), false);
+        let data = data.expect("valid");
+        assert_eq!(data.train.labels, [3, 0, 9]);
+        assert_eq!(data.test.labels, [4, 5]);
+        for images in [data.train, data.test] {
+            assert_eq!(images.shape, [3, 32, 32]);
+            for (index, label) in images.labels.iter().enumerate() {
+                assert_eq!(images.image(index), &records(&[&[*label]])[1..]);
+            }
+        }
+    }
+
+    fn error(dataset: DatasetName, folder: &Path) -> String {
+        let error = dataset.load(Some(folder), false).expect_err("invalid");
+        // Without the folder, whose name is new every time.
+        error.to_string().replace(&folder.display().to_string(), "")
+    }
+
+    #[test]
+    fn an_archive_and_unpacked_files_hold_the_same_images() {
+        let folder = tempfile::tempdir().expect("folder");
+        let bytes = archive("cifar-10-batches-bin", &cifar10());
+        write_files(folder.path(), &[("cifar-10-binary.tar.gz", bytes)]);
+        assert_cifar10(folder.path());
+        for inner in ["", "cifar-10-batches-bin"] {
+            let folder = tempfile::tempdir().expect("folder");
+            write_files(&folder.path().join(inner), &cifar10());
+            assert_cifar10(folder.path());
+        }
+    }
+
+    #[test]
+    fn the_fine_label_of_cifar100_is_used() {
+        let files = [
+            ("train.bin", records(&[&[19, 99], &[0, 50]])),
+            ("test.bin", records(&[&[7, 0]])),
+        ];
+        let folder = tempfile::tempdir().expect("folder");
+        let bytes = archive("cifar-100-binary", &files);
+        write_files(folder.path(), &[("cifar-100-binary.tar.gz", bytes)]);
+        let data = DatasetName::Cifar100.load(Some(folder.path()), false);
+        let data = data.expect("valid");
+        assert_eq!(data.train.labels, [99, 50]);
+        assert_eq!(data.test.labels, [0]);
+        assert_eq!(data.train.image(1), &records(&[&[0, 50]])[2..]);
+    }
+
+    #[test]
+    fn refuses_records_that_are_cut_off_or_of_no_class() {
+        let cut = cifar10()[2].1[..4000].to_vec();
+        let folder = tempfile::tempdir().expect("folder");
+        for (dataset, test, train, content, expected) in [
+            (
+                DatasetName::Cifar10,
+                "test_batch.bin",
+                "data_batch_1.bin",
+                cut,
+                "/data_batch_1.bin: ends after 927 of the 3073 bytes at offset 3073",
+            ),
+            (
+                DatasetName::Cifar10,
+                "test_batch.bin",
+                "data_batch_1.bin",
+                vec![],
+                "/data_batch_1.bin: ends after 0 of the 3073 bytes at offset 0",
+            ),
+            (
+                DatasetName::Cifar10,
+                "test_batch.bin",
+                "data_batch_1.bin",
+                records(&[&[9], &[10]]),
+                "/data_batch_1.bin: label 10 of record 1, expected 0 to 9",
+            ),
+            (
+                DatasetName::Cifar100,
+                "test.bin",
+                "train.bin",
+                records(&[&[200, 99], &[0, 100]]),
+                "/train.bin: label 100 of record 1, expected 0 to 99",
+            ),
+        ] {
+            write_files(folder.path(), &[(train, content), (test, vec![])]);
+            assert_eq!(error(dataset, folder.path()), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_damaged_and_incomplete_archives() {
+        let folder = tempfile::tempdir().expect("folder");
+        let name = "cifar-10-binary.tar.gz";
+        let refuse = |content: &[u8], expected: &str| {
+            write_files(folder.path(), &[(name, content.to_vec())]);
+            let error = error(DatasetName::Cifar10, folder.path());
+            assert!(
+                error.starts_with(&format!("/{name}: {expected}")),
+                "{error}"
+            );
+        };
+        let whole = archive("cifar-10-batches-bin", &cifar10());
+        // The end of a gzip file, 8 bytes, is what its content is checked by.
+        for length in (0..whole.len() - 8).step_by(97).chain([whole.len() - 1]) {
+            refuse(&whole[..length], "");
+        }
+        let mut wrong_sum = whole.clone();
+        wrong_sum[whole.len() - 8] ^= 1;
+        refuse(
+            &wrong_sum,
+            "corrupt gzip stream does not have a matching checksum",
+        );
+        refuse(b"<html>not found</html>", "invalid gzip header");
+
+        let files = cifar10();
+        refuse(&archive("a", &files[1..2]), "no data_batch_1.bin in it");
+        refuse(&archive("a", &files[2..]), "no test_batch.bin in it");
+        let cut = [("test_batch.bin", files[1].1[..5000].to_vec())];
+        let expected = "test_batch.bin: ends after 1927 of the 3073 bytes at offset 3073";
+        refuse(&archive("a", &cut), expected);
+    }
+}

@@ -1,0 +1,399 @@
+//! Fetching the files of data sets.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use super::Error;
+use super::folder::Published;
+
+/// How long a server may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Fetches a file unless it is there, and sees to it that it is the published one.
+///
+/// The content goes to a file of another name until it is whole and right. From there an
+/// interrupted transfer is continued.
+pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
+    if path.exists() {
+        return check(published, path);
+    }
+    let part_path = path.with_added_extension("part");
+    let io = |source| Error::Io {
+        file: part_path.display().to_string(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut part = Part::open(&part_path).map_err(io)?;
+    if path.exists() {
+        // Another process has fetched it while this one waited for the lock.
+        return check(published, path);
+    }
+    if part.md5() != published.md5 {
+        transfer(published, &part_path, &mut part)?;
+    }
+    let found = part.md5();
+    if found != published.md5 {
+        fs::remove_file(&part_path).map_err(io)?;
+        return Err(mismatch(published, &part_path, found));
+    }
+    part.file.sync_all().map_err(io)?;
+    fs::rename(&part_path, path).map_err(io)
+}
+
+fn check(published: &Published, path: &Path) -> Result<(), Error> {
+    let mut sum = md5::Context::new();
+    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut sum));
+    match (read, format!("{:x}", sum.finalize())) {
+        (Ok(_), found) if found == published.md5 => Ok(()),
+        (Ok(_), found) => Err(mismatch(published, path, found)),
+        (Err(source), _) => Err(Error::Io {
+            file: path.display().to_string(),
+            source,
+        }),
+    }
+}
+
+fn mismatch(published: &Published, path: &Path, found: String) -> Error {
+    Error::Checksum {
+        file: path.display().to_string(),
+        found,
+        url: published.url(),
+        expected: published.md5,
+    }
+}
+
+/// Fetches what is missing from a part, or all of it where the server does not know parts.
+fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), Error> {
+    let url = published.url();
+    let error = |source| Error::Download {
+        url: url.clone(),
+        file: path.display().to_string(),
+        source,
+    };
+    let mut response = get(&url, part.length).map_err(error)?;
+    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+        // The part is longer than the file, so it is none of it.
+        response = get(&url, 0).map_err(error)?;
+    }
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT if continues(&response, part.length) => {}
+        StatusCode::OK => part.restart().map_err(error)?,
+        status => {
+            return Err(Error::Status {
+                url,
+                status: status.as_u16(),
+            });
+        }
+    }
+    let progress = progress(published, part.length, response.body().content_length());
+    let mut content = progress.wrap_read(response.body_mut().as_reader());
+    io::copy(&mut content, part).map_err(error)?;
+    progress.finish();
+    Ok(())
+}
+
+fn get(url: &str, start: u64) -> io::Result<Response<Body>> {
+    let agent = Agent::new_with_config(
+        Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
+            .build(),
+    );
+    let mut request = agent.get(url);
+    if start > 0 {
+        request = request.header(header::RANGE, format!("bytes={start}-"));
+    }
+    request.call().map_err(ureq::Error::into_io)
+}
+
+/// Whether the answer begins where the part ends.
+fn continues(response: &Response<Body>, start: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE);
+    let range = range.and_then(|range| range.to_str().ok());
+    range.is_some_and(|range| range.starts_with(&format!("bytes {start}-")))
+}
+
+/// A bar on a terminal; elsewhere a line.
+fn progress(published: &Published, start: u64, rest: Option<u64>) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{msg} {bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+    );
+    let bar = match rest {
+        Some(rest) => ProgressBar::new(start + rest),
+        None => ProgressBar::no_length(),
+    };
+    if bar.is_hidden() {
+        eprintln!("fetching {}", published.url());
+    }
+    bar.with_position(start)
+        .with_message(published.name)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A file on its way.
+struct Part {
+    file: File,
+    sum: md5::Context,
+    length: u64,
+}
+
+impl Part {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(path)?;
+        // Another process may be fetching the same file.
+        file.lock()?;
+        let mut sum = md5::Context::new();
+        let length = io::copy(&mut file, &mut sum)?;
+        Ok(Self { file, sum, length })
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.sum = md5::Context::new();
+        self.length = 0;
+        Ok(())
+    }
+
+    fn md5(&self) -> String {
+        format!("{:x}", self.sum.clone().finalize())
+    }
+}
+
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.sum.consume(&bytes[..count]);
+        self.length += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::{TcpListener, TcpStream};
+    use std::path::PathBuf;
+    use std::thread::{self, JoinHandle};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const CONTENT: &[u8] = b"the content of the published file";
+
+    /// How a server answers one request.
+    #[derive(Clone, Copy)]
+    enum Answer {
+        /// With all or, if asked, the rest of the content.
+        Ranges,
+        /// With all of the content, whatever is asked.
+        Whole,
+        /// As if the content were whole, but hangs up after so many bytes.
+        HangUp(usize),
+        /// With other bytes.
+        Wrong,
+        /// With a status.
+        Status(&'static str),
+    }
+
+    fn answer(stream: TcpStream, answer: Answer) -> Option<String> {
+        let mut range = None;
+        let mut lines = BufReader::new(&stream).lines();
+        while let Some(Ok(line)) = lines.next()
+            && !line.is_empty()
+        {
+            if let Some(value) = line.to_lowercase().strip_prefix("range: ") {
+                range = Some(value.to_owned());
+            }
+        }
+        let start = range.as_deref().and_then(|range| {
+            let start = range.strip_prefix("bytes=")?.strip_suffix('-')?;
+            start.parse::<usize>().ok()
+        });
+        let total = CONTENT.len();
+        let (status, headers, body) = match (answer, start) {
+            (Answer::Ranges, Some(start)) if start >= total => {
+                ("416 Range Not Satisfiable", String::new(), &[][..])
+            }
+            (Answer::Ranges, Some(start)) => {
+                let range = format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
+                ("206 Partial Content", range, &CONTENT[start..])
+            }
+            (Answer::Ranges | Answer::Whole, _) => ("200 OK", String::new(), CONTENT),
+            (Answer::HangUp(length), _) => ("200 OK", String::new(), &CONTENT[..length]),
+            (Answer::Wrong, _) => ("200 OK", String::new(), &[b'x'; CONTENT.len()][..]),
+            (Answer::Status(status), _) => (status, String::new(), &[][..]),
+        };
+        let length = match answer {
+            Answer::HangUp(_) => total,
+            _ => body.len(),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
+        );
+        (&stream).write_all(head.as_bytes()).expect("a client");
+        (&stream).write_all(body).expect("a client");
+        range
+    }
+
+    /// A server that answers as many requests, and gives back which ranges were asked for.
+    fn serve(answers: &'static [Answer]) -> (Published, JoinHandle<Vec<Option<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let published = Published {
+            base: format!("http://{address}/files").leak(),
+            name: "data.gz",
+            md5: format!("{:x}", md5::compute(CONTENT)).leak(),
+        };
+        let server = thread::spawn(move || {
+            let accept = |kind: &Answer| answer(listener.accept().expect("a client").0, *kind);
+            answers.iter().map(accept).collect()
+        });
+        (published, server)
+    }
+
+    fn folder() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("new").join("data.gz");
+        (folder, path)
+    }
+
+    fn files(path: &Path) -> Vec<String> {
+        let files = fs::read_dir(path.parent().expect("a folder")).expect("a folder");
+        files
+            .map(|file| file.expect("a file").file_name().display().to_string())
+            .collect()
+    }
+
+    #[track_caller]
+    fn assert_whole(path: &Path) {
+        assert_eq!(fs::read(path).expect("a file"), CONTENT);
+        assert_eq!(files(path), ["data.gz"]);
+    }
+
+    #[test]
+    fn a_file_is_fetched_once() {
+        let (published, server) = serve(&[Answer::Ranges]);
+        let (_folder, path) = folder();
+        ensure(&published, &path).expect("fetched");
+        assert_whole(&path);
+        assert_eq!(server.join().expect("answered"), [None]);
+        // The server is gone.
+        ensure(&published, &path).expect("there");
+    }
+
+    #[test]
+    fn an_interrupted_transfer_is_continued() {
+        let (published, server) = serve(&[Answer::HangUp(10), Answer::Ranges]);
+        let (_folder, path) = folder();
+        let error = ensure(&published, &path).expect_err("interrupted");
+        let expected = format!(
+            "fetching {} into {}.part: ",
+            published.url(),
+            path.display()
+        );
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert_eq!(files(&path), ["data.gz.part"]);
+        ensure(&published, &path).expect("continued");
+        assert_whole(&path);
+        let ranges = server.join().expect("answered");
+        assert_eq!(ranges, [None, Some("bytes=10-".into())]);
+    }
+
+    #[test]
+    fn a_server_without_ranges_sends_all_anew() {
+        let (published, server) = serve(&[Answer::HangUp(10), Answer::Whole]);
+        let (_folder, path) = folder();
+        ensure(&published, &path).expect_err("interrupted");
+        ensure(&published, &path).expect("fetched");
+        assert_whole(&path);
+        server.join().expect("answered");
+    }
+
+    #[test]
+    fn a_part_that_is_longer_than_the_file_is_fetched_anew() {
+        let (published, server) = serve(&[Answer::Ranges, Answer::Ranges]);
+        let (_folder, path) = folder();
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path.with_added_extension("part"), [b'x'; 99]).expect("written");
+        ensure(&published, &path).expect("fetched");
+        assert_whole(&path);
+        let ranges = server.join().expect("answered");
+        assert_eq!(ranges, [Some("bytes=99-".into()), None]);
+    }
+
+    #[test]
+    fn a_part_that_is_whole_needs_no_server() {
+        let (published, server) = serve(&[]);
+        server.join().expect("answered");
+        let (_folder, path) = folder();
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path.with_added_extension("part"), CONTENT).expect("written");
+        ensure(&published, &path).expect("renamed");
+        assert_whole(&path);
+    }
+
+    #[test]
+    fn another_content_is_removed_and_both_sums_are_named() {
+        let (published, server) = serve(&[Answer::Wrong]);
+        let (_folder, path) = folder();
+        let error = ensure(&published, &path).expect_err("wrong").to_string();
+        let found = format!("{:x}", md5::compute([b'x'; CONTENT.len()]));
+        let expected = format!(
+            "{}.part: MD5 sum {found}, but {} has {}",
+            path.display(),
+            published.url(),
+            published.md5
+        );
+        assert_eq!(error, expected);
+        assert!(files(&path).is_empty());
+        server.join().expect("answered");
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_is_neither_used_nor_replaced() {
+        let (published, server) = serve(&[]);
+        server.join().expect("answered");
+        let (_folder, path) = folder();
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, "another").expect("written");
+        let error = ensure(&published, &path).expect_err("another").to_string();
+        assert!(error.contains(published.md5), "{error}");
+        assert_eq!(fs::read(&path).expect("a file"), b"another");
+    }
+
+    #[test]
+    fn a_status_is_named() {
+        for (answers, status) in [
+            (&[Answer::Status("404 Not Found")], 404),
+            (&[Answer::Status("500 Internal Server Error")], 500),
+        ] {
+            let (published, server) = serve(answers);
+            let (_folder, path) = folder();
+            let error = ensure(&published, &path).expect_err("no file").to_string();
+            let expected = format!(
+                "fetching {}: the server answered {status}, expected 200",
+                published.url()
+            );
+            assert_eq!(error, expected);
+            assert!(!path.exists());
+            server.join().expect("answered");
+        }
+    }
+}

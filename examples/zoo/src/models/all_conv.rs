@@ -1,0 +1,79 @@
+//! The all-convolutional network All-CNN-C (Springenberg et al. 2014,
+//! [arXiv 1412.6806](https://arxiv.org/abs/1412.6806)), made for 32×32 images: convolutions of
+//! stride 2 take the place of pools.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use linearconv::{Conv, ConvConfig, Error};
+
+use super::block::{convolve, layer};
+use super::head::global_average;
+use super::{Network, NetworkConfig};
+
+/// The dropout ahead of each stage, and filters, kernel size and stride of its convolutions.
+const STAGES: [(f64, &[(usize, usize, usize)]); 3] = [
+    (0.2, &[(96, 3, 1), (96, 3, 1), (96, 3, 2)]),
+    (0.5, &[(192, 3, 1), (192, 3, 1), (192, 3, 2)]),
+    (0.5, &[(192, 3, 1), (192, 1, 1)]),
+];
+
+/// The all-convolutional network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllConvConfig;
+
+impl AllConvConfig {
+    /// Initialize the network.
+    ///
+    /// # Errors
+    /// Those of [`ConvConfig::try_init`].
+    pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<AllConv, Error> {
+        let mut channels = config.channels;
+        let mut conv = |&(filters, kernel, stride): &(usize, usize, usize)| {
+            let layer = layer([channels, filters], kernel, stride);
+            channels = filters;
+            config.conv.with_layer(layer).try_init(device)
+        };
+        let stages = STAGES
+            .iter()
+            .map(|(dropout, layers)| {
+                Ok(Stage {
+                    dropout: DropoutConfig::new(*dropout).init(),
+                    convs: layers.iter().map(&mut conv).collect::<Result<_, _>>()?,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        // Dense in every variant, as a linear classifier is.
+        let classifier = ConvConfig::from(layer([channels, config.classes], 1, 1));
+        Ok(AllConv {
+            stages,
+            classifier: classifier.try_init(device)?,
+        })
+    }
+}
+
+/// The all-convolutional network; created by [`AllConvConfig`].
+#[derive(Module, Debug)]
+pub struct AllConv {
+    stages: Vec<Stage>,
+    classifier: Conv,
+}
+
+#[derive(Module, Debug)]
+struct Stage {
+    dropout: Dropout,
+    convs: Vec<Conv>,
+}
+
+impl Network for AllConv {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let maps = self.stages.iter().fold(images, |x, stage| {
+            let x = stage.dropout.forward(x);
+            let convs = stage.convs.iter();
+            convs.fold(x, |x, conv| relu(convolve(conv, x)))
+        });
+        let scores = relu(convolve(&self.classifier, maps));
+        global_average(scores).flatten(1, 3)
+    }
+}

@@ -1,0 +1,184 @@
+//! MobileNetV2 for 32×32 images (Sandler et al. 2018,
+//! [arXiv 1801.04381](https://arxiv.org/abs/1801.04381)), with the reference implementation's
+//! departures: ReLU in place of ReLU6, which is for low-precision arithmetic, an expansion also
+//! where it is by 1, and projected shortcuts.
+
+use burn::module::Module;
+use burn::nn::Initializer;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use linearconv::{
+    Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, LinearConv2dConfig,
+    LowRankCoefficients,
+};
+
+use super::block::{ConvNorm, chain, layer};
+use super::head::{Head, global_average};
+use super::{Network, NetworkConfig};
+
+/// Expansion, filters, number of blocks, and stride of the first of them.
+const STAGES: [(usize, usize, usize, usize); 7] = [
+    (1, NARROWEST, 1, 1),
+    (6, 24, 2, 1), // stride 1, not 2: a 32×32 image
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+];
+const STEM: usize = 32;
+const LAST: usize = 1280;
+const NARROWEST: usize = 16;
+
+/// MobileNetV2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MobileNetV2Config;
+
+impl MobileNetV2Config {
+    /// Initialize the network.
+    ///
+    /// # Errors
+    /// Those of [`ConvConfig::try_init`]. A constant rank may exceed the 8×8 coefficients of the
+    /// narrowest layers, as in the reference implementation.
+    pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<MobileNetV2, Error> {
+        let init = Init {
+            policy: &config.conv,
+            device,
+        };
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (expansion, filters, count, first_stride) in STAGES {
+            for index in 0..count {
+                let stride = if index == 0 { first_stride } else { 1 };
+                blocks.push(init.block(channels, expansion, filters, stride)?);
+                channels = filters;
+            }
+        }
+        Ok(MobileNetV2 {
+            // Stride 1, not 2: a 32×32 image.
+            stem: init.conv([config.channels, STEM], 3, 1, 1)?,
+            blocks,
+            last: init.conv([channels, LAST], 1, 1, 1)?,
+            head: Head::new(LAST, config.classes, device),
+        })
+    }
+}
+
+struct Init<'a> {
+    policy: &'a ConvConfig,
+    device: &'a Device,
+}
+
+impl Init<'_> {
+    fn block(
+        &self,
+        channels: usize,
+        expansion: usize,
+        filters: usize,
+        stride: usize,
+    ) -> Result<InvertedResidual, Error> {
+        let width = expansion * channels;
+        Ok(InvertedResidual {
+            body: vec![
+                self.conv([channels, width], 1, 1, 1)?,
+                self.conv([width, width], 3, stride, width)?,
+                self.conv([width, filters], 1, 1, 1)?,
+            ],
+            // The original has no shortcut where the widths differ.
+            projection: (stride == 1 && channels != filters)
+                .then(|| self.conv([channels, filters], 1, 1, 1))
+                .transpose()?,
+            adds_input: stride == 1 && channels == filters,
+        })
+    }
+
+    fn conv(
+        &self,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Result<ConvNorm, Error> {
+        let layer = layer(channels, kernel, stride).with_groups(groups);
+        // Normalization subtracts what a bias adds.
+        let conv = self.policy.with_layer(layer.with_bias(false));
+        let conv = try_init_conv(&conv, self.device)?;
+        Ok(ConvNorm::new(conv, self.device))
+    }
+}
+
+/// Initialize a layer, the narrowest ones also at a constant rank above that of their
+/// coefficients. The reference implementation counts its parameters so; the rank buys nothing,
+/// which is why the layer itself refuses it.
+fn try_init_conv(conv: &ConvConfig, device: &Device) -> Result<Conv, Error> {
+    match (conv.try_init(device), conv) {
+        (
+            Err(Error::Rank {
+                rank: rank @ 1..,
+                secondary,
+                primary,
+            }),
+            ConvConfig::Linear(
+                config @ LinearConv2dConfig {
+                    channels: [_, NARROWEST],
+                    coefficients: CoefficientsConfig::LowRank { .. },
+                    ..
+                },
+            ),
+        ) => {
+            let fitting = CoefficientsConfig::LowRank {
+                rank: secondary.min(primary),
+            };
+            let mut conv = config.clone().with_coefficients(fitting).try_init(device)?;
+            // What the layer draws its coefficients from.
+            let uniform = Initializer::Uniform {
+                min: -0.1,
+                max: 0.1,
+            };
+            conv.coefficients = Coefficients::LowRank(LowRankCoefficients {
+                column: uniform.init([secondary, rank], device),
+                row: uniform.init([rank, primary], device),
+            });
+            Ok(Conv::Linear(conv))
+        }
+        (conv, _) => conv,
+    }
+}
+
+/// MobileNetV2; created by [`MobileNetV2Config`].
+#[derive(Module, Debug)]
+pub struct MobileNetV2 {
+    stem: ConvNorm,
+    blocks: Vec<InvertedResidual>,
+    last: ConvNorm,
+    head: Head,
+}
+
+/// A block that widens its input, convolves each channel by itself, and narrows the result. There
+/// is no activation after it.
+#[derive(Module, Debug)]
+struct InvertedResidual {
+    body: Vec<ConvNorm>,
+    projection: Option<ConvNorm>,
+    adds_input: bool,
+}
+
+impl InvertedResidual {
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let output = chain(&self.body, input.clone());
+        match &self.projection {
+            Some(projection) => output + projection.forward(input),
+            None if self.adds_input => output + input,
+            None => output,
+        }
+    }
+}
+
+impl Network for MobileNetV2 {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = relu(self.stem.forward(images));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let maps = relu(self.last.forward(x));
+        self.head.forward(global_average(maps))
+    }
+}

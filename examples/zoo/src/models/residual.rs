@@ -1,0 +1,91 @@
+//! Blocks that are added to their input, of [ResNet](super::ResNetConfig) and
+//! [ResNeXt](super::ResNeXtConfig).
+
+use burn::module::Module;
+use burn::nn::conv::Conv2dConfig;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use linearconv::{ConvConfig, Error};
+
+use super::block::{ConvNorm, chain, layer};
+
+/// The kinds of residual blocks.
+#[derive(Clone, Copy, Debug)]
+pub enum Block {
+    /// Two 3×3 convolutions.
+    Basic,
+    /// A 1×1 convolution, a 3×3 one in groups, and a 1×1 one to `expansion` times the width.
+    Bottleneck { expansion: usize, groups: usize },
+}
+
+impl Block {
+    fn layers(self, channels: usize, width: usize, stride: usize) -> Vec<Conv2dConfig> {
+        match self {
+            Self::Basic => vec![
+                layer([channels, width], 3, stride),
+                layer([width, width], 3, 1),
+            ],
+            Self::Bottleneck { groups, .. } => vec![
+                layer([channels, width], 1, 1),
+                // The original strides in the first 1×1 convolution, which skips three of four
+                // pixels; its authors' later code strides here, as everyone has since.
+                layer([width, width], 3, stride).with_groups(groups),
+                layer([width, self.filters(width)], 1, 1),
+            ],
+        }
+    }
+
+    /// The channels that a block of this width puts out.
+    pub fn filters(self, width: usize) -> usize {
+        match self {
+            Self::Basic => width,
+            Self::Bottleneck { expansion, .. } => expansion * width,
+        }
+    }
+}
+
+/// A residual block with the ReLU after it.
+#[derive(Module, Debug)]
+pub struct Residual {
+    body: Vec<ConvNorm>,
+    shortcut: Option<ConvNorm>,
+}
+
+impl Residual {
+    /// A block from so many channels; where it changes the shape of its input, the shortcut is a
+    /// 1×1 convolution.
+    ///
+    /// # Errors
+    /// Those of [`ConvConfig::try_init`].
+    pub fn try_init(
+        conv: &ConvConfig,
+        block: Block,
+        channels: usize,
+        width: usize,
+        stride: usize,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        // Normalization subtracts what a bias adds.
+        let init = |layer: Conv2dConfig| ConvNorm::try_init(conv, layer.with_bias(false), device);
+        let filters = block.filters(width);
+        let layers = block.layers(channels, width, stride).into_iter();
+        Ok(Self {
+            body: layers.map(init).collect::<Result<_, _>>()?,
+            shortcut: (stride != 1 || channels != filters)
+                .then(|| init(layer([channels, filters], 1, stride)))
+                .transpose()?,
+        })
+    }
+
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height_in, width_in]`
+    /// - output: `[batch_size, channels_out, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let output = chain(&self.body, input.clone());
+        let shortcut = match &self.shortcut {
+            Some(projection) => projection.forward(input),
+            None => input,
+        };
+        relu(output + shortcut)
+    }
+}

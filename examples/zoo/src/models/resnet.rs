@@ -1,0 +1,119 @@
+//! ResNet for 32×32 images (He et al. 2015, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385)):
+//! the networks of its ImageNet table.
+
+use burn::module::Module;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use linearconv::Error;
+
+use super::block::{ConvNorm, layer};
+use super::head::{Head, global_average};
+use super::residual::{Block, Residual};
+use super::{Network, NetworkConfig};
+
+/// Channels of the stem.
+pub(super) const STEM: usize = 64;
+
+/// A network of the ResNet family, named by the number of its layers, shortcuts left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResNetConfig {
+    /// Of basic blocks.
+    ResNet18,
+    /// Of basic blocks.
+    ResNet34,
+    /// Of bottleneck blocks.
+    ResNet50,
+    /// Of bottleneck blocks.
+    ResNet101,
+    /// Of bottleneck blocks.
+    ResNet152,
+}
+
+impl ResNetConfig {
+    fn stages(self) -> Stages {
+        let bottleneck = Block::Bottleneck {
+            expansion: 4,
+            groups: 1,
+        };
+        let (block, counts): (_, &[usize]) = match self {
+            Self::ResNet18 => (Block::Basic, &[2, 2, 2, 2]),
+            Self::ResNet34 => (Block::Basic, &[3, 4, 6, 3]),
+            Self::ResNet50 => (bottleneck, &[3, 4, 6, 3]),
+            Self::ResNet101 => (bottleneck, &[3, 4, 23, 3]),
+            Self::ResNet152 => (bottleneck, &[3, 8, 36, 3]),
+        };
+        Stages {
+            block,
+            width: 64,
+            counts,
+        }
+    }
+
+    /// Initialize the network.
+    ///
+    /// # Errors
+    /// Those of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
+    pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<ResNet, Error> {
+        // The original's stem, a 7×7 convolution of stride 2 and a pool, would leave 8×8 pixels.
+        let stem = layer([config.channels, STEM], 3, 1).with_bias(false);
+        let stem = ConvNorm::try_init(&config.conv, stem, device)?;
+        ResNet::try_init(stem, self.stages(), config, device)
+    }
+}
+
+/// The residual blocks of a network: so many in each stage. Each stage after the first has twice
+/// the width of the one before and begins with stride 2.
+pub(super) struct Stages {
+    pub block: Block,
+    pub width: usize,
+    pub counts: &'static [usize],
+}
+
+/// ResNet; created by [`ResNetConfig`], and of grouped blocks by
+/// [`ResNeXtConfig`](super::ResNeXtConfig).
+#[derive(Module, Debug)]
+pub struct ResNet {
+    stem: ConvNorm,
+    stages: Vec<Vec<Residual>>,
+    head: Head,
+}
+
+impl ResNet {
+    pub(super) fn try_init(
+        stem: ConvNorm,
+        Stages {
+            block,
+            width,
+            counts,
+        }: Stages,
+        config: &NetworkConfig,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let mut channels = STEM;
+        let mut residual = |stage: usize, index: usize| {
+            let (input, width) = (channels, width << stage);
+            let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            channels = block.filters(width);
+            Residual::try_init(&config.conv, block, input, width, stride, device)
+        };
+        let stages = counts
+            .iter()
+            .enumerate()
+            .map(|(stage, count)| (0..*count).map(|index| residual(stage, index)).collect())
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            stem,
+            stages,
+            head: Head::new(channels, config.classes, device),
+        })
+    }
+}
+
+impl Network for ResNet {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = relu(self.stem.forward(images));
+        let blocks = self.stages.iter().flatten();
+        let maps = blocks.fold(x, |x, block| block.forward(x));
+        self.head.forward(global_average(maps))
+    }
+}

@@ -1,0 +1,106 @@
+//! SqueezeNet 1.1 for 32×32 images (Iandola et al. 2016,
+//! [arXiv 1602.07360](https://arxiv.org/abs/1602.07360)), with batch normalization, which the
+//! original does without, so that it trains at the other networks' learning rate.
+
+use burn::module::Module;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use linearconv::{Conv, ConvConfig, Error};
+
+use super::block::{ConvNorm, convolve, layer};
+use super::head::global_average;
+use super::{Network, NetworkConfig};
+
+/// Filters of each fire module, the squeezing ones and those of each expansion; a max pool is
+/// ahead of each stage.
+const STAGES: [&[(usize, usize)]; 3] = [
+    &[(16, 64), (16, 64)],
+    &[(32, 128), (32, 128)],
+    &[(48, 192), (48, 192), (64, 256), (64, 256)],
+];
+const STEM: usize = 64;
+
+/// SqueezeNet 1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqueezeNetConfig;
+
+impl SqueezeNetConfig {
+    /// Initialize the network.
+    ///
+    /// # Errors
+    /// Those of [`ConvConfig::try_init`]; the narrowest layers allow a constant rank of at most 8.
+    pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<SqueezeNet, Error> {
+        let conv = |channels, kernel| {
+            // Normalization subtracts what a bias adds.
+            let layer = layer(channels, kernel, 1).with_bias(false);
+            ConvNorm::try_init(&config.conv, layer, device)
+        };
+        // Stride 1, not 2: a 32×32 image.
+        let stem = conv([config.channels, STEM], 3)?;
+        let mut channels = STEM;
+        let mut fire = |&(squeeze, expand): &(usize, usize)| {
+            let fire = Fire {
+                squeeze: conv([channels, squeeze], 1)?,
+                expand: [conv([squeeze, expand], 1)?, conv([squeeze, expand], 3)?],
+            };
+            channels = 2 * expand;
+            Ok(fire)
+        };
+        let stages = STAGES
+            .iter()
+            .map(|fires| fires.iter().map(&mut fire).collect())
+            .collect::<Result<_, _>>()?;
+        // Dense in every variant, as a linear classifier is.
+        let classifier = ConvConfig::from(layer([channels, config.classes], 1, 1));
+        Ok(SqueezeNet {
+            stem,
+            // Rounding up, as the original, so that 32 pixels become 16, 8 and 4.
+            pool: MaxPool2dConfig::new([3, 3])
+                .with_strides([2, 2])
+                .with_ceil_mode(true)
+                .init(),
+            stages,
+            dropout: DropoutConfig::new(0.5).init(),
+            classifier: classifier.try_init(device)?,
+        })
+    }
+}
+
+/// SqueezeNet; created by [`SqueezeNetConfig`].
+#[derive(Module, Debug)]
+pub struct SqueezeNet {
+    stem: ConvNorm,
+    pool: MaxPool2d,
+    stages: Vec<Vec<Fire>>,
+    dropout: Dropout,
+    classifier: Conv,
+}
+
+/// Few 1×1 filters, then 1×1 and 3×3 ones side by side.
+#[derive(Module, Debug)]
+struct Fire {
+    squeeze: ConvNorm,
+    expand: [ConvNorm; 2],
+}
+
+impl Fire {
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let x = relu(self.squeeze.forward(input));
+        let expanded = self.expand.iter().map(|expand| expand.forward(x.clone()));
+        relu(Tensor::cat(expanded.collect(), 1))
+    }
+}
+
+impl Network for SqueezeNet {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = relu(self.stem.forward(images));
+        let maps = self.stages.iter().fold(x, |x, fires| {
+            let x = self.pool.forward(x);
+            fires.iter().fold(x, |x, fire| fire.forward(x))
+        });
+        let scores = relu(convolve(&self.classifier, self.dropout.forward(maps)));
+        global_average(scores).flatten(1, 3)
+    }
+}

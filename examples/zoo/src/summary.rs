@@ -1,0 +1,86 @@
+//! What every network costs as every variant, beside the paper's figures.
+
+use burn::tensor::{Device, Tensor};
+use clap::{Parser, ValueEnum};
+use linearconv::Evaluation;
+
+use crate::Error;
+use crate::cli::{ConvArgs, Variant};
+use crate::models::{IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters};
+use crate::paper::paper_cost;
+use crate::table::{Format, Table};
+use crate::trace::trace;
+
+/// Count parameters and multiply-adds (in millions, of one image) of every network, for RGB images
+/// of 10 classes, beside the paper's parameters and FLOPs.
+#[derive(Parser, Clone, Debug)]
+pub struct SummaryArgs {
+    /// Only these networks.
+    #[arg(long, value_enum, value_name = "NETWORK", num_args = 1..)]
+    pub network: Vec<NetworkName>,
+
+    /// How the table is printed.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+const HEADER: [&str; 9] = [
+    "network",
+    "variant",
+    "parameters",
+    "paper",
+    "dense twin",
+    "materialized",
+    "factored",
+    "auto",
+    "paper FLOPs",
+];
+
+/// The table of costs.
+///
+/// # Errors
+/// [`Error::Layer`] where a network cannot be built.
+pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
+    let mut table = Table::new(args.format, &HEADER);
+    let networks = match args.network.as_slice() {
+        [] => NetworkName::value_variants(),
+        networks => networks,
+    };
+    for network in networks {
+        // A sparse layer costs what a full one does, until something skips its zeros.
+        for variant in [Variant::Dense, Variant::Full, Variant::LowRank] {
+            table.row(row(*network, variant)?);
+        }
+    }
+    Ok(table)
+}
+
+fn row(network: NetworkName, variant: Variant) -> Result<Vec<String>, Error> {
+    let conv = ConvArgs::new(variant);
+    let config = NetworkConfig {
+        conv: conv.policy(network).map_err(Error::Recipe)?,
+        channels: 3,
+        classes: 10,
+    };
+    let device = Device::flex();
+    let model = network.try_init(&config, &device)?;
+    let parameters = trainable_parameters(&model);
+    let trace = trace(|| model.forward(Tensor::zeros([1, 3, IMAGE_SIDE, IMAGE_SIDE], &device)));
+
+    let millions = |count: usize| format!("{:.1}", count as f64 / 1e6);
+    let multiply_adds = |evaluation| millions(trace.multiply_adds(evaluation));
+    let paper = paper_cost(network, variant);
+    Ok(vec![
+        network.to_string(),
+        conv.slug(),
+        parameters.to_string(),
+        paper.map_or(String::new(), |paper| paper.parameters.to_string()),
+        millions(trace.dense_multiply_adds()),
+        multiply_adds(Evaluation::Materialized),
+        multiply_adds(Evaluation::Factored),
+        multiply_adds(Evaluation::Auto),
+        paper.map_or(String::new(), |paper| {
+            millions((paper.printed_flops * 1e9) as usize)
+        }),
+    ])
+}

@@ -1,0 +1,247 @@
+//! The networks are as large as those of the reference implementation.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use linearconv::{CoefficientsConfig, ConvConfig, Error, Evaluation};
+use linearconv_zoo::models::{
+    AllConvConfig, BaseConfig, MobileNetV2Config, Network, NetworkConfig, ResNeXtConfig,
+    ResNetConfig, SqueezeNetConfig, VggConfig, trainable_parameters,
+};
+use linearconv_zoo::trace::trace;
+
+const LR: CoefficientsConfig = CoefficientsConfig::Full;
+const LRR: CoefficientsConfig = CoefficientsConfig::LowRank { rank: 10 };
+
+/// A network for RGB images of 10 classes.
+fn config(conv: ConvConfig) -> NetworkConfig {
+    NetworkConfig {
+        conv,
+        channels: 3,
+        classes: 10,
+    }
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// The parameters of a network: dense, with full and with low-rank coefficients.
+fn count<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) -> [usize; 3] {
+    let policies = [
+        ConvConfig::dense(),
+        ConvConfig::linear(LR),
+        ConvConfig::linear(LRR),
+    ];
+    policies.map(|conv| trainable_parameters(&init(&config(conv), &device()).expect("valid")))
+}
+
+fn dense<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) -> usize {
+    trainable_parameters(&init(&config(ConvConfig::dense()), &device()).expect("valid"))
+}
+
+/// The paper's table, as counted on the reference implementation's code.
+#[test]
+fn parameters_are_those_of_the_paper() {
+    let rows = [
+        (
+            "base",
+            count(|config, device| BaseConfig.try_init(config, device)),
+            [399_626, 227_418, 210_458],
+        ),
+        (
+            "vgg11",
+            count(|config, device| VggConfig::Vgg11.try_init(config, device)),
+            [9_231_114, 4_922_282, 4_649_770],
+        ),
+        (
+            "allconv",
+            count(|config, device| AllConvConfig.try_init(config, device)),
+            [1_369_738, 739_450, 698_938],
+        ),
+        (
+            "resnet18",
+            count(|config, device| ResNetConfig::ResNet18.try_init(config, device)),
+            [11_173_962, 6_029_546, 5_642_346],
+        ),
+        (
+            "resnext29",
+            count(|config, device| ResNeXtConfig::ResNeXt29_2x64d.try_init(config, device)),
+            [9_128_778, 6_474_570, 4_707_658],
+        ),
+        (
+            "mobilenet_v2",
+            count(|config, device| MobileNetV2Config.try_init(config, device)),
+            [2_296_922, 3_923_434, 1_347_850],
+        ),
+    ];
+    for (name, actual, expected) in rows {
+        assert_eq!(actual, expected, "{name}");
+    }
+}
+
+/// The counts of kuangliu/pytorch-cifar, from which the reference implementation has its networks.
+#[test]
+fn parameters_are_those_of_pytorch_cifar() {
+    let vgg = |vgg: VggConfig| dense(|config, device| vgg.try_init(config, device));
+    assert_eq!(vgg(VggConfig::Vgg13), 9_416_010);
+    assert_eq!(vgg(VggConfig::Vgg16), 14_728_266);
+    assert_eq!(vgg(VggConfig::Vgg19), 20_040_522);
+
+    let resnet = |resnet: ResNetConfig| dense(|config, device| resnet.try_init(config, device));
+    assert_eq!(resnet(ResNetConfig::ResNet34), 21_282_122);
+    assert_eq!(resnet(ResNetConfig::ResNet50), 23_520_842);
+    assert_eq!(resnet(ResNetConfig::ResNet101), 42_512_970);
+    assert_eq!(resnet(ResNetConfig::ResNet152), 58_156_618);
+
+    let resnext = |resnext: ResNeXtConfig| dense(|config, device| resnext.try_init(config, device));
+    assert_eq!(resnext(ResNeXtConfig::ResNeXt29_4x64d), 27_104_586);
+    assert_eq!(resnext(ResNeXtConfig::ResNeXt29_8x64d), 89_598_282);
+    assert_eq!(resnext(ResNeXtConfig::ResNeXt29_32x4d), 4_774_218);
+}
+
+/// torchvision's 1,235,496 of SqueezeNet 1.1 for 1000 classes; in place of each filter's bias,
+/// normalization has a scale and a shift.
+#[test]
+fn squeezenet_has_the_parameters_of_the_original() {
+    let config = NetworkConfig {
+        classes: 1000,
+        ..config(ConvConfig::dense())
+    };
+    let network = SqueezeNetConfig.try_init(&config, &device());
+    let fires = [
+        (16, 64),
+        (16, 64),
+        (32, 128),
+        (32, 128),
+        (48, 192),
+        (48, 192),
+        (64, 256),
+        (64, 256),
+    ];
+    let filters = 64
+        + fires
+            .map(|(squeeze, expand)| squeeze + 2 * expand)
+            .iter()
+            .sum::<usize>();
+    let parameters = trainable_parameters(&network.expect("valid"));
+    assert_eq!(parameters - filters, 1_235_496);
+}
+
+/// How many layers the reference implementation replaces.
+#[test]
+fn the_layers_of_the_reference_are_linearconv() {
+    fn layers<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) -> usize {
+        struct Count(usize);
+        impl ModuleVisitor for Count {
+            fn enter_module(&mut self, name: &str, container_type: &str) {
+                if (container_type, name) == ("Struct:LinearConv2d", "primary") {
+                    self.0 += 1;
+                }
+            }
+        }
+        let mut count = Count(0);
+        let network = init(&config(ConvConfig::linear(LR)), &device());
+        network.expect("valid").visit(&mut count);
+        count.0
+    }
+    assert_eq!(
+        layers(|config, device| BaseConfig.try_init(config, device)),
+        4
+    );
+    assert_eq!(
+        layers(|config, device| VggConfig::Vgg11.try_init(config, device)),
+        8
+    );
+    assert_eq!(
+        layers(|config, device| AllConvConfig.try_init(config, device)),
+        8
+    );
+    assert_eq!(
+        layers(|config, device| ResNetConfig::ResNet18.try_init(config, device)),
+        20
+    );
+    assert_eq!(
+        layers(|config, device| ResNeXtConfig::ResNeXt29_2x64d.try_init(config, device)),
+        30
+    );
+    assert_eq!(
+        layers(|config, device| MobileNetV2Config.try_init(config, device)),
+        57
+    );
+    // Its stem and three in each of eight fire modules.
+    assert_eq!(
+        layers(|config, device| SqueezeNetConfig.try_init(config, device)),
+        25
+    );
+}
+
+/// Output pixels × filters × weights of a filter, layer by layer.
+#[test]
+fn vgg11_records_the_multiply_adds_of_its_layers() {
+    let network = VggConfig::Vgg11.try_init(&config(ConvConfig::dense()), &Device::flex());
+    let images = Tensor::zeros([1, 3, 32, 32], &Device::flex());
+    let trace = trace(|| network.expect("valid").forward(images));
+    let layers = [
+        32 * 32 * 64 * 9 * 3,
+        16 * 16 * 128 * 9 * 64,
+        8 * 8 * 256 * 9 * 128,
+        8 * 8 * 256 * 9 * 256,
+        4 * 4 * 512 * 9 * 256,
+        4 * 4 * 512 * 9 * 512,
+        2 * 2 * 512 * 9 * 512,
+        2 * 2 * 512 * 9 * 512,
+        10 * 512,
+    ];
+    let multiply_adds = layers.iter().sum::<usize>();
+    assert_eq!(trace.multiply_adds(Evaluation::Auto), multiply_adds);
+    assert_eq!(multiply_adds, 152_769_536);
+}
+
+#[test]
+fn counting_draws_nothing_and_is_the_same_after_drawing() {
+    struct Drawn(usize);
+    impl ModuleVisitor for Drawn {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D > 1 {
+                self.0 += usize::from(param.is_initialized());
+            }
+        }
+    }
+    let sparse = ConvConfig::linear(CoefficientsConfig::Sparse { sparsity: 0.5 });
+    let network = BaseConfig
+        .try_init(&config(sparse), &device())
+        .expect("valid");
+    let parameters = trainable_parameters(&network);
+    let mut drawn = Drawn(0);
+    network.visit(&mut drawn);
+    assert_eq!(drawn.0, 0);
+    assert_eq!(trainable_parameters(&network.materialize()), parameters);
+}
+
+#[test]
+fn a_rank_that_does_not_fit_is_an_error() {
+    let config = |rank| config(ConvConfig::linear(CoefficientsConfig::LowRank { rank }));
+    let vgg = |rank| VggConfig::Vgg11.try_init(&config(rank), &device()).err();
+    assert_eq!(vgg(32), None);
+    assert!(matches!(
+        vgg(33),
+        Some(Error::Rank {
+            rank: 33,
+            primary: 32,
+            ..
+        })
+    ));
+
+    // MobileNetV2 makes an exception of its layers of 16 filters, and of no others.
+    let mobilenet = |rank| MobileNetV2Config.try_init(&config(rank), &device()).err();
+    assert_eq!(mobilenet(12), None);
+    assert!(matches!(
+        mobilenet(13),
+        Some(Error::Rank {
+            rank: 13,
+            primary: 12,
+            ..
+        })
+    ));
+    assert!(matches!(mobilenet(0), Some(Error::Rank { rank: 0, .. })));
+}
