@@ -3,14 +3,13 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use linearconv::{CoefficientsConfig, ConvConfig, Error, Evaluation};
+use linearconv_zoo::cli::ConvArgs;
 use linearconv_zoo::models::{
     AllConvConfig, BaseConfig, MobileNetV2Config, Network, NetworkConfig, ResNeXtConfig,
     ResNetConfig, SqueezeNetConfig, VggConfig, trainable_parameters,
 };
+use linearconv_zoo::paper::paper_costs;
 use linearconv_zoo::trace::trace;
-
-const LR: CoefficientsConfig = CoefficientsConfig::Full;
-const LRR: CoefficientsConfig = CoefficientsConfig::LowRank { rank: 10 };
 
 /// A network for RGB images of 10 classes.
 fn config(conv: ConvConfig) -> NetworkConfig {
@@ -25,16 +24,6 @@ fn device() -> Device {
     Device::flex().autodiff()
 }
 
-/// The parameters of a network: dense, with full and with low-rank coefficients.
-fn count<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) -> [usize; 3] {
-    let policies = [
-        ConvConfig::dense(),
-        ConvConfig::linear(LR),
-        ConvConfig::linear(LRR),
-    ];
-    policies.map(|conv| trainable_parameters(&init(&config(conv), &device()).expect("valid")))
-}
-
 fn dense<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) -> usize {
     trainable_parameters(&init(&config(ConvConfig::dense()), &device()).expect("valid"))
 }
@@ -42,44 +31,21 @@ fn dense<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) 
 /// The paper's table, as counted on the reference implementation's code.
 #[test]
 fn parameters_are_those_of_the_paper() {
-    let rows = [
-        (
-            "base",
-            count(|config, device| BaseConfig.try_init(config, device)),
-            [399_626, 227_418, 210_458],
-        ),
-        (
-            "vgg11",
-            count(|config, device| VggConfig::Vgg11.try_init(config, device)),
-            [9_231_114, 4_922_282, 4_649_770],
-        ),
-        (
-            "allconv",
-            count(|config, device| AllConvConfig.try_init(config, device)),
-            [1_369_738, 739_450, 698_938],
-        ),
-        (
-            "resnet18",
-            count(|config, device| ResNetConfig::ResNet18.try_init(config, device)),
-            [11_173_962, 6_029_546, 5_642_346],
-        ),
-        (
-            "resnext29",
-            count(|config, device| ResNeXtConfig::ResNeXt29_2x64d.try_init(config, device)),
-            [9_128_778, 6_474_570, 4_707_658],
-        ),
-        (
-            "mobilenet_v2",
-            count(|config, device| MobileNetV2Config.try_init(config, device)),
-            [2_296_922, 3_923_434, 1_347_850],
-        ),
-    ];
-    for (name, actual, expected) in rows {
-        assert_eq!(actual, expected, "{name}");
+    assert_eq!(paper_costs().count(), 18);
+    for row in paper_costs() {
+        let conv = ConvArgs::new(row.variant)
+            .policy(row.network)
+            .expect("valid");
+        let network = row
+            .network
+            .try_init(&config(conv), &device())
+            .expect("valid");
+        assert_eq!(trainable_parameters(&network), row.parameters, "{row:?}");
     }
 }
 
-/// The counts of kuangliu/pytorch-cifar, from which the reference implementation has its networks.
+/// The dense counts of the networks of kuangliu/pytorch-cifar, which the reference implementation
+/// follows.
 #[test]
 fn parameters_are_those_of_pytorch_cifar() {
     let vgg = |vgg: VggConfig| dense(|config, device| vgg.try_init(config, device));
@@ -108,21 +74,7 @@ fn squeezenet_has_the_parameters_of_the_original() {
         ..config(ConvConfig::dense())
     };
     let network = SqueezeNetConfig.try_init(&config, &device());
-    let fires = [
-        (16, 64),
-        (16, 64),
-        (32, 128),
-        (32, 128),
-        (48, 192),
-        (48, 192),
-        (64, 256),
-        (64, 256),
-    ];
-    let filters = 64
-        + fires
-            .map(|(squeeze, expand)| squeeze + 2 * expand)
-            .iter()
-            .sum::<usize>();
+    let filters = 64 + 2 * (16 + 128 + 32 + 256 + 48 + 384 + 64 + 512);
     let parameters = trainable_parameters(&network.expect("valid"));
     assert_eq!(parameters - filters, 1_235_496);
 }
@@ -140,39 +92,48 @@ fn the_layers_of_the_reference_are_linearconv() {
             }
         }
         let mut count = Count(0);
-        let network = init(&config(ConvConfig::linear(LR)), &device());
+        let network = init(
+            &config(ConvConfig::linear(CoefficientsConfig::Full)),
+            &device(),
+        );
         network.expect("valid").visit(&mut count);
         count.0
     }
-    assert_eq!(
-        layers(|config, device| BaseConfig.try_init(config, device)),
-        4
-    );
-    assert_eq!(
-        layers(|config, device| VggConfig::Vgg11.try_init(config, device)),
-        8
-    );
-    assert_eq!(
-        layers(|config, device| AllConvConfig.try_init(config, device)),
-        8
-    );
-    assert_eq!(
-        layers(|config, device| ResNetConfig::ResNet18.try_init(config, device)),
-        20
-    );
-    assert_eq!(
-        layers(|config, device| ResNeXtConfig::ResNeXt29_2x64d.try_init(config, device)),
-        30
-    );
-    assert_eq!(
-        layers(|config, device| MobileNetV2Config.try_init(config, device)),
-        57
-    );
-    // Its stem and three in each of eight fire modules.
-    assert_eq!(
-        layers(|config, device| SqueezeNetConfig.try_init(config, device)),
-        25
-    );
+    let rows = [
+        (
+            "base",
+            layers(|config, device| BaseConfig.try_init(config, device)),
+            4,
+        ),
+        (
+            "vgg11",
+            layers(|config, device| VggConfig::Vgg11.try_init(config, device)),
+            8,
+        ),
+        (
+            "allconv",
+            layers(|config, device| AllConvConfig.try_init(config, device)),
+            8,
+        ),
+        (
+            "resnet18",
+            layers(|config, device| ResNetConfig::ResNet18.try_init(config, device)),
+            20,
+        ),
+        (
+            "resnext29",
+            layers(|config, device| ResNeXtConfig::ResNeXt29_2x64d.try_init(config, device)),
+            30,
+        ),
+        (
+            "mobilenet_v2",
+            layers(|config, device| MobileNetV2Config.try_init(config, device)),
+            57,
+        ),
+    ];
+    for (name, actual, expected) in rows {
+        assert_eq!(actual, expected, "{name}");
+    }
 }
 
 /// Output pixels × filters × weights of a filter, layer by layer.

@@ -12,8 +12,11 @@ use super::block::{convolve, layer};
 use super::head::global_average;
 use super::{Network, NetworkConfig};
 
-/// The dropout ahead of each stage, and filters, kernel size and stride of its convolutions.
-const STAGES: [(f64, &[(usize, usize, usize)]); 3] = [
+/// Filters, kernel size and stride of a convolution.
+type Layer = (usize, usize, usize);
+
+/// The dropout ahead of each stage and the stage's convolutions.
+const STAGES: [(f64, &[Layer]); 3] = [
     (0.2, &[(96, 3, 1), (96, 3, 1), (96, 3, 2)]),
     (0.5, &[(192, 3, 1), (192, 3, 1), (192, 3, 2)]),
     (0.5, &[(192, 3, 1), (192, 1, 1)]),
@@ -30,7 +33,7 @@ impl AllConvConfig {
     /// Those of [`ConvConfig::try_init`].
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<AllConv, Error> {
         let mut channels = config.channels;
-        let mut conv = |&(filters, kernel, stride): &(usize, usize, usize)| {
+        let mut conv = |&(filters, kernel, stride): &Layer| {
             let layer = layer([channels, filters], kernel, stride);
             channels = filters;
             config.conv.with_layer(layer).try_init(device)

@@ -5,10 +5,11 @@
 
 use burn::module::Module;
 use burn::nn::Initializer;
+use burn::nn::conv::Conv2dConfig;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use linearconv::{
-    Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, LinearConv2dConfig,
+    Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, LinearConv2d, LinearConv2dConfig,
     LowRankCoefficients,
 };
 
@@ -41,108 +42,72 @@ impl MobileNetV2Config {
     /// Those of [`ConvConfig::try_init`]. A constant rank may exceed the 8×8 coefficients of the
     /// narrowest layers, as in the reference implementation.
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<MobileNetV2, Error> {
-        let init = Init {
-            policy: &config.conv,
-            device,
-        };
+        let conv = |layer| try_init_conv(&config.conv, layer, device);
         let mut channels = STEM;
         let mut blocks = Vec::new();
         for (expansion, filters, count, first_stride) in STAGES {
             for index in 0..count {
                 let stride = if index == 0 { first_stride } else { 1 };
-                blocks.push(init.block(channels, expansion, filters, stride)?);
+                let width = expansion * channels;
+                let block = InvertedResidual::try_init([channels, width, filters], stride, conv)?;
+                blocks.push(block);
                 channels = filters;
             }
         }
         Ok(MobileNetV2 {
             // Stride 1, not 2: a 32×32 image.
-            stem: init.conv([config.channels, STEM], 3, 1, 1)?,
+            stem: conv(layer([config.channels, STEM], 3, 1))?,
             blocks,
-            last: init.conv([channels, LAST], 1, 1, 1)?,
+            last: conv(layer([channels, LAST], 1, 1))?,
             head: Head::new(LAST, config.classes, device),
         })
     }
 }
 
-struct Init<'a> {
-    policy: &'a ConvConfig,
-    device: &'a Device,
-}
-
-impl Init<'_> {
-    fn block(
-        &self,
-        channels: usize,
-        expansion: usize,
-        filters: usize,
-        stride: usize,
-    ) -> Result<InvertedResidual, Error> {
-        let width = expansion * channels;
-        Ok(InvertedResidual {
-            body: vec![
-                self.conv([channels, width], 1, 1, 1)?,
-                self.conv([width, width], 3, stride, width)?,
-                self.conv([width, filters], 1, 1, 1)?,
-            ],
-            // The original has no shortcut where the widths differ.
-            projection: (stride == 1 && channels != filters)
-                .then(|| self.conv([channels, filters], 1, 1, 1))
-                .transpose()?,
-            adds_input: stride == 1 && channels == filters,
-        })
-    }
-
-    fn conv(
-        &self,
-        channels: [usize; 2],
-        kernel: usize,
-        stride: usize,
-        groups: usize,
-    ) -> Result<ConvNorm, Error> {
-        let layer = layer(channels, kernel, stride).with_groups(groups);
-        // Normalization subtracts what a bias adds.
-        let conv = self.policy.with_layer(layer.with_bias(false));
-        let conv = try_init_conv(&conv, self.device)?;
-        Ok(ConvNorm::new(conv, self.device))
-    }
-}
-
-/// Initialize a layer, the narrowest ones also at a constant rank above that of their
-/// coefficients. The reference implementation counts its parameters so; the rank buys nothing,
-/// which is why the layer itself refuses it.
-fn try_init_conv(conv: &ConvConfig, device: &Device) -> Result<Conv, Error> {
-    match (conv.try_init(device), conv) {
-        (
-            Err(Error::Rank {
-                rank: rank @ 1..,
-                secondary,
-                primary,
-            }),
-            ConvConfig::Linear(
-                config @ LinearConv2dConfig {
-                    channels: [_, NARROWEST],
-                    coefficients: CoefficientsConfig::LowRank { .. },
-                    ..
-                },
-            ),
-        ) => {
-            let fitting = CoefficientsConfig::LowRank {
-                rank: secondary.min(primary),
-            };
-            let mut conv = config.clone().with_coefficients(fitting).try_init(device)?;
-            // What the layer draws its coefficients from.
-            let uniform = Initializer::Uniform {
-                min: -0.1,
-                max: 0.1,
-            };
-            conv.coefficients = Coefficients::LowRank(LowRankCoefficients {
-                column: uniform.init([secondary, rank], device),
-                row: uniform.init([rank, primary], device),
-            });
-            Ok(Conv::Linear(conv))
+/// Initialize a layer and its normalization, which subtracts what a bias would add.
+fn try_init_conv(
+    policy: &ConvConfig,
+    layer: Conv2dConfig,
+    device: &Device,
+) -> Result<ConvNorm, Error> {
+    let config = policy.with_layer(layer.with_bias(false));
+    let conv = match &config {
+        ConvConfig::Linear(config) if config.channels[1] == NARROWEST => {
+            try_init_narrow(config, device).map(Conv::Linear)
         }
-        (conv, _) => conv,
-    }
+        config => config.try_init(device),
+    };
+    Ok(ConvNorm::new(conv?, device))
+}
+
+/// Initialize one of the narrowest layers, also at a constant rank above that of its coefficients.
+/// The reference implementation keeps the rank there and counts its parameters so; it buys
+/// nothing, which is why the layer itself refuses it.
+fn try_init_narrow(config: &LinearConv2dConfig, device: &Device) -> Result<LinearConv2d, Error> {
+    let result = config.try_init(device);
+    let (
+        CoefficientsConfig::LowRank { rank: rank @ 1.. },
+        &Err(Error::Rank {
+            secondary, primary, ..
+        }),
+    ) = (config.coefficients, &result)
+    else {
+        return result;
+    };
+    let fitting = CoefficientsConfig::LowRank {
+        rank: secondary.min(primary),
+    };
+    let mut conv = config.clone().with_coefficients(fitting).try_init(device)?;
+    // What the layer draws its coefficients from.
+    let uniform = Initializer::Uniform {
+        min: -0.1,
+        max: 0.1,
+    };
+    conv.coefficients = Coefficients::LowRank(LowRankCoefficients {
+        column: uniform.init([secondary, rank], device),
+        row: uniform.init([rank, primary], device),
+    });
+    Ok(conv)
 }
 
 /// MobileNetV2; created by [`MobileNetV2Config`].
@@ -164,6 +129,25 @@ struct InvertedResidual {
 }
 
 impl InvertedResidual {
+    fn try_init(
+        [channels, width, filters]: [usize; 3],
+        stride: usize,
+        conv: impl Fn(Conv2dConfig) -> Result<ConvNorm, Error>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            body: vec![
+                conv(layer([channels, width], 1, 1))?,
+                conv(layer([width, width], 3, stride).with_groups(width))?,
+                conv(layer([width, filters], 1, 1))?,
+            ],
+            // The original has no shortcut where the widths differ.
+            projection: (stride == 1 && channels != filters)
+                .then(|| conv(layer([channels, filters], 1, 1)))
+                .transpose()?,
+            adds_input: stride == 1 && channels == filters,
+        })
+    }
+
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let output = chain(&self.body, input.clone());
         match &self.projection {
