@@ -62,8 +62,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Fetch files of the data set that are missing from --data-dir [default there:
-    /// data/DATASET].
+    /// Fetch the files of the data set that are missing from --data-dir, which then defaults to
+    /// data/DATASET.
     #[arg(long)]
     pub download: bool,
 

@@ -44,6 +44,27 @@ fn parameters_are_those_of_the_paper() {
     }
 }
 
+/// The variants of VGG11 that the README lists beside those of the paper.
+#[test]
+fn parameters_of_vgg11_are_those_of_the_readme() {
+    let count = |coefficients| {
+        let config = config(ConvConfig::linear(coefficients));
+        trainable_parameters(
+            &VggConfig::Vgg11
+                .try_init(&config, &device())
+                .expect("valid"),
+        )
+    };
+    assert_eq!(
+        count(CoefficientsConfig::RankRatio { ratio: 0.25 }),
+        4_772_266
+    );
+    assert_eq!(
+        count(CoefficientsConfig::Sparse { sparsity: 0.25 }),
+        4_922_282
+    );
+}
+
 /// The dense counts of the networks of kuangliu/pytorch-cifar, which the reference implementation
 /// follows.
 #[test]

@@ -95,6 +95,12 @@ impl Cifar {
         self.train.iter().copied().chain([self.test])
     }
 
+    /// Which of the files a path in an archive leads to.
+    fn part(&self, path: &Path) -> Option<&'static str> {
+        self.files()
+            .find(|name| path.file_name() == Some(OsStr::new(name)))
+    }
+
     fn read_unpacked(&self, folder: &Path) -> Result<BTreeMap<&'static str, Images>, Error> {
         self.files()
             .map(|name| (name, folder.join(name)))
@@ -117,14 +123,11 @@ impl Cifar {
         let mut archive = Archive::new(content);
         for entry in archive.entries().map_err(io)? {
             let entry = entry.map_err(io)?;
-            let path = entry.path().map_err(io)?;
-            let is_it = |name: &&str| path.file_name() == Some(OsStr::new(name));
-            let name = self.files().find(is_it);
+            let name = self.part(&entry.path().map_err(io)?);
             // Sparse entries, which could claim any size, are no regular ones.
             if let Some(name) = name
                 && entry.header().entry_type().is_file()
             {
-                drop(path);
                 parts.insert(name, self.read_part(format!("{file}: {name}"), entry)?);
             }
         }

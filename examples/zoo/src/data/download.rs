@@ -42,32 +42,35 @@ pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
     let found = part.md5();
     if found != published.md5 {
         fs::remove_file(&part_path).map_err(io)?;
-        return Err(mismatch(published, &part_path, found));
+        return Err(Error::Checksum {
+            file: part_path.display().to_string(),
+            found,
+            url: published.url(),
+            expected: published.md5,
+        });
     }
     part.file.sync_all().map_err(io)?;
     fs::rename(&part_path, path).map_err(io)
 }
 
+/// Data sets have files of the same names, which must not pass for one another.
 fn check(published: &Published, path: &Path) -> Result<(), Error> {
+    let file = path.display().to_string();
     let mut sum = md5::Context::new();
-    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut sum));
-    match (read, format!("{:x}", sum.finalize())) {
-        (Ok(_), found) if found == published.md5 => Ok(()),
-        (Ok(_), found) => Err(mismatch(published, path, found)),
-        (Err(source), _) => Err(Error::Io {
-            file: path.display().to_string(),
-            source,
-        }),
+    let read = File::open(path).and_then(|mut content| io::copy(&mut content, &mut sum));
+    if let Err(source) = read {
+        return Err(Error::Io { file, source });
     }
-}
-
-fn mismatch(published: &Published, path: &Path, found: String) -> Error {
-    Error::Checksum {
-        file: path.display().to_string(),
-        found,
-        url: published.url(),
-        expected: published.md5,
+    let found = format!("{:x}", sum.finalize());
+    if found != published.md5 {
+        return Err(Error::OtherFile {
+            file,
+            found,
+            url: published.url(),
+            expected: published.md5,
+        });
     }
+    Ok(())
 }
 
 /// Fetches what is missing from a part, or all of it where the server does not know parts.
@@ -79,13 +82,17 @@ fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), E
         source,
     };
     let mut response = get(&url, part.length).map_err(error)?;
-    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        // The part is longer than the file, so it is none of it.
+    let partial = [
+        StatusCode::PARTIAL_CONTENT,
+        StatusCode::RANGE_NOT_SATISFIABLE,
+    ];
+    if partial.contains(&response.status()) && !continues(&response, part.length) {
+        // The part is longer than the file, or the server answers another question.
         response = get(&url, 0).map_err(error)?;
     }
     match response.status() {
-        StatusCode::PARTIAL_CONTENT if continues(&response, part.length) => {}
         StatusCode::OK => part.restart().map_err(error)?,
+        StatusCode::PARTIAL_CONTENT if continues(&response, part.length) => {}
         status => {
             return Err(Error::Status {
                 url,
@@ -186,7 +193,7 @@ impl Write for Part {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::net::{TcpListener, TcpStream};
     use std::path::PathBuf;
     use std::thread::{self, JoinHandle};
@@ -204,6 +211,8 @@ mod tests {
         Ranges,
         /// With all of the content, whatever is asked.
         Whole,
+        /// With all of the content but the first byte, if a range is asked for.
+        OtherRange,
         /// As if the content were whole, but hangs up after so many bytes.
         HangUp(usize),
         /// With other bytes.
@@ -235,7 +244,13 @@ mod tests {
                 let range = format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
                 ("206 Partial Content", range, &CONTENT[start..])
             }
-            (Answer::Ranges | Answer::Whole, _) => ("200 OK", String::new(), CONTENT),
+            (Answer::OtherRange, Some(_)) => {
+                let range = format!("Content-Range: bytes 1-{}/{total}\r\n", total - 1);
+                ("206 Partial Content", range, &CONTENT[1..])
+            }
+            (Answer::Ranges | Answer::OtherRange | Answer::Whole, _) => {
+                ("200 OK", String::new(), CONTENT)
+            }
             (Answer::HangUp(length), _) => ("200 OK", String::new(), &CONTENT[..length]),
             (Answer::Wrong, _) => ("200 OK", String::new(), &[b'x'; CONTENT.len()][..]),
             (Answer::Status(status), _) => (status, String::new(), &[][..]),
@@ -339,6 +354,40 @@ mod tests {
     }
 
     #[test]
+    fn another_range_than_the_missing_one_is_not_used() {
+        let (published, server) =
+            serve(&[Answer::HangUp(10), Answer::OtherRange, Answer::OtherRange]);
+        let (_folder, path) = folder();
+        ensure(&published, &path).expect_err("interrupted");
+        ensure(&published, &path).expect("fetched");
+        assert_whole(&path);
+        let ranges = server.join().expect("answered");
+        assert_eq!(ranges, [None, Some("bytes=10-".into()), None]);
+    }
+
+    #[test]
+    fn an_https_address_is_addressed_in_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let published = Published {
+            base: format!("https://{address}").leak(),
+            name: "data.gz",
+            md5: "",
+        };
+        let server = thread::spawn(move || {
+            let mut first = [0];
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.read_exact(&mut first).expect("a greeting");
+            first[0]
+        });
+        let (_folder, path) = folder();
+        ensure(&published, &path).expect_err("no TLS");
+        let handshake = 22;
+        assert_eq!(server.join().expect("answered"), handshake);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn a_part_that_is_whole_needs_no_server() {
         let (published, server) = serve(&[]);
         server.join().expect("answered");
@@ -356,7 +405,7 @@ mod tests {
         let error = ensure(&published, &path).expect_err("wrong").to_string();
         let found = format!("{:x}", md5::compute([b'x'; CONTENT.len()]));
         let expected = format!(
-            "{}.part: MD5 sum {found}, but {} has {}",
+            "{}.part: MD5 sum {found} after fetching {}, expected {}; it is removed",
             path.display(),
             published.url(),
             published.md5
@@ -374,7 +423,7 @@ mod tests {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, "another").expect("written");
         let error = ensure(&published, &path).expect_err("another").to_string();
-        assert!(error.contains(published.md5), "{error}");
+        assert!(error.contains("leave out --download"), "{error}");
         assert_eq!(fs::read(&path).expect("a file"), b"another");
     }
 

@@ -161,14 +161,30 @@ pub enum Error {
         status: u16,
     },
 
-    /// Another content than the published one.
-    #[error("{file}: MD5 sum {found}, but {url} has {expected}")]
+    /// Another content than the published one has come; it is removed.
+    #[error("{file}: MD5 sum {found} after fetching {url}, expected {expected}; it is removed")]
     Checksum {
         /// The file.
         file: String,
         /// The sum of its content.
         found: String,
         /// Where it is published.
+        url: String,
+        /// The published sum.
+        expected: &'static str,
+    },
+
+    /// A file under the name of a published one, but with another content.
+    #[error(
+        "{file}: MD5 sum {found}, but {url} has {expected}: remove it to fetch that one, \
+         or leave out --download to read it as it is"
+    )]
+    OtherFile {
+        /// The file.
+        file: String,
+        /// The sum of its content.
+        found: String,
+        /// Where the published one is.
         url: String,
         /// The published sum.
         expected: &'static str,
