@@ -160,9 +160,11 @@ impl Coefficients {
     /// # Shapes
     /// - output: `[n, m]`, secondary by primary filters
     pub fn matrix(&self) -> Tensor<2> {
-        let mut factors = self.factors().into_iter();
-        let first = factors.next().expect("coefficients have a factor");
-        factors.fold(first, |product, factor| factor.matmul(product))
+        match self {
+            Self::Full(full) => full.weight.val(),
+            Self::LowRank(low_rank) => low_rank.column.val().matmul(low_rank.row.val()),
+            Self::Sparse(sparse) => sparse.masked(),
+        }
     }
 
     /// The number of secondary filters `n`, without initializing a lazy parameter.
@@ -224,9 +226,8 @@ impl Coefficients {
     /// The matrices whose product is `A`, the one that acts first in front.
     fn factors(&self) -> Vec<Tensor<2>> {
         match self {
-            Self::Full(full) => vec![full.weight.val()],
             Self::LowRank(low_rank) => vec![low_rank.row.val(), low_rank.column.val()],
-            Self::Sparse(sparse) => vec![sparse.masked()],
+            Self::Full(_) | Self::Sparse(_) => vec![self.matrix()],
         }
     }
 }

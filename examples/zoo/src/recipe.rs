@@ -79,9 +79,10 @@ pub enum PruningSchedule {
 /// The settings in a line.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.epochs == 1 { "" } else { "s" };
         write!(
             f,
-            "{} epochs in batches of {}, Adam from {} ",
+            "{} epoch{plural} in batches of {}, Adam from {} ",
             self.epochs, self.batch_size, self.learning_rate
         )?;
         match &self.schedule {
