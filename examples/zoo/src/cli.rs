@@ -11,6 +11,7 @@ use crate::backend::Backend;
 use crate::data::DatasetName;
 use crate::models::NetworkName;
 use crate::recipe::{Recipe, RecipeName};
+use crate::value_name::value_name;
 
 /// Train a network with LinearConv, or dense, and test it.
 #[derive(Parser, Clone, Debug, Serialize, Deserialize)]
@@ -167,11 +168,8 @@ impl Args {
     pub fn read(network: NetworkName) -> Self {
         let args = Self::parse();
         if let Err(message) = args.conv.coefficients(network) {
-            let command = Self::command().bin_name(network.to_string());
-            command
-                .clone()
-                .error(ErrorKind::ValueValidation, message)
-                .exit();
+            let mut command = Self::command().bin_name(network.to_string());
+            command.error(ErrorKind::ValueValidation, message).exit();
         }
         args
     }
@@ -249,16 +247,10 @@ impl ConvArgs {
 
     /// The variant and its number in a word, for the name of a folder.
     pub fn slug(&self) -> String {
-        let variant = match self.variant {
-            Variant::Dense => "dense",
-            Variant::Full => "full",
-            Variant::Rank => "rank",
-            Variant::LowRank => "low-rank",
-            Variant::Sparse => "sparse",
-        };
+        let variant = value_name(&self.variant);
         match self.rank.or(self.sparsity) {
             Some(number) => format!("{variant}-{number}"),
-            None => variant.into(),
+            None => variant,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod summary;
 pub mod table;
 pub mod trace;
 pub mod training;
+mod value_name;
 
 pub use error::Error;
 pub use run::{execute, exit, run};

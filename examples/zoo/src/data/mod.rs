@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use folder::Folder;
 
+use crate::value_name::value_name;
+
 /// A data set.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,10 +46,7 @@ pub enum DatasetName {
 
 impl fmt::Display for DatasetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_possible_value() {
-            Some(value) => f.write_str(value.get_name()),
-            None => Ok(()),
-        }
+        f.write_str(&value_name(self))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     AllConv, AllConvConfig, BaseConfig, MobileNetV2, MobileNetV2Config, Network, NetworkConfig,
     ResNeXtConfig, ResNet, ResNetConfig, SqueezeNet, SqueezeNetConfig, Vgg, VggConfig,
 };
+use crate::value_name::value_name;
 
 /// A network that can be built, trained and compared by name.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,8 +138,7 @@ impl NetworkName {
 
 impl fmt::Display for NetworkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value();
-        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+        f.write_str(&value_name(self))
     }
 }
 
