@@ -1,7 +1,7 @@
 //! How the coefficients of a layer are stored. This is the only file that tells the variants
 //! apart: to the rest of the crate, coefficients are a chain of matrices.
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{format, string::String};
 
 use burn::config::Config;
 use burn::module::{Module, Param, ParamId};
@@ -193,14 +193,37 @@ impl Coefficients {
         }
     }
 
+    /// The matrices whose product is `A`.
+    pub(crate) fn factors(&self) -> Factors {
+        match self {
+            Self::LowRank(low_rank) => Factors {
+                row: Some(low_rank.row.val()),
+                column: low_rank.column.val(),
+            },
+            Self::Full(_) | Self::Sparse(_) => Factors {
+                row: None,
+                column: self.matrix(),
+            },
+        }
+    }
+}
+
+/// Coefficients `A = column · row`, or `A = column`, ready to be applied.
+pub(crate) struct Factors {
+    /// `[rank, m]`
+    pub(crate) row: Option<Tensor<2>>,
+    /// `[n, rank]`, or `[n, m]` without a row.
+    pub(crate) column: Tensor<2>,
+}
+
+impl Factors {
     /// `A · rows`: combines vectors, one for each primary filter.
     ///
     /// # Shapes
     /// - rows: `[m, length]`
     /// - output: `[n, length]`
-    pub(crate) fn combine_rows(&self, rows: Tensor<2>) -> Tensor<2> {
-        self.factors()
-            .into_iter()
+    pub(crate) fn combine_rows(self, rows: Tensor<2>) -> Tensor<2> {
+        self.into_iter()
             .fold(rows, |rows, factor| factor.matmul(rows))
     }
 
@@ -210,25 +233,18 @@ impl Coefficients {
     /// # Shapes
     /// - maps: `[batch_size, m, height, width]`
     /// - output: `[batch_size, n, height, width]`
-    pub(crate) fn combine_maps(&self, maps: Tensor<4>) -> Tensor<4> {
-        self.factors().into_iter().fold(maps, |maps, factor| {
+    pub(crate) fn combine_maps(self, maps: Tensor<4>) -> Tensor<4> {
+        self.into_iter().fold(maps, |maps, factor| {
             let [rows, columns] = factor.dims();
             let pointwise = factor.reshape([rows, columns, 1, 1]);
-            conv2d(
-                maps,
-                pointwise,
-                None,
-                ConvOptions::new([1, 1], [0, 0], [1, 1], 1),
-            )
+            let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+            conv2d(maps, pointwise, None, options)
         })
     }
 
-    /// The matrices whose product is `A`, the one that acts first in front.
-    fn factors(&self) -> Vec<Tensor<2>> {
-        match self {
-            Self::LowRank(low_rank) => vec![low_rank.row.val(), low_rank.column.val()],
-            Self::Full(_) | Self::Sparse(_) => vec![self.matrix()],
-        }
+    /// The one that acts first in front.
+    fn into_iter(self) -> impl Iterator<Item = Tensor<2>> {
+        self.row.into_iter().chain([self.column])
     }
 }
 

@@ -73,9 +73,12 @@ struct Readme;
 
 mod coefficients;
 mod conv;
+mod convolution;
 mod correlation;
 mod cost;
 mod error;
+#[cfg(feature = "flex")]
+mod flex;
 mod linear_conv2d;
 pub mod pruning;
 
@@ -83,6 +86,7 @@ pub use coefficients::{
     Coefficients, CoefficientsConfig, FullCoefficients, LowRankCoefficients, SparseCoefficients,
 };
 pub use conv::{Conv, ConvConfig};
+pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
 pub use cost::{Evaluation, LayerCost};
 pub use error::Error;

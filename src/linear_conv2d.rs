@@ -1,12 +1,14 @@
 use alloc::{format, vec};
 
 use burn::config::Config;
-use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId};
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PaddingConfig2d};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
+use crate::convolution::{linear_conv2d, padding};
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
 
@@ -210,22 +212,24 @@ impl LinearConv2d {
     /// assert_eq!(output.dims(), [1, 8, 26, 26]);
     /// ```
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        match self.resolve_evaluation(input.dims()) {
-            Evaluation::Factored => {
-                let primary = self.convolution(self.primary.clone(), None).forward(input);
-                let secondary = self.coefficients.combine_maps(primary.clone());
-                let output = Tensor::cat(vec![primary, secondary], 1);
-                match &self.bias {
-                    Some(bias) => output + bias.val().reshape([1, -1, 1, 1]),
-                    None => output,
-                }
-            }
-            _ => {
-                // Not a leaf: the kernel stays part of the autodiff graph.
-                let weight = Param::initialized(ParamId::new(), self.weight());
-                self.convolution(weight, self.bias.clone()).forward(input)
-            }
-        }
+        let [_, _, height, width] = input.dims();
+        let options = ConvOptions::new_with_padding(
+            self.stride,
+            padding(
+                &self.padding,
+                [height, width],
+                self.kernel_size,
+                self.stride,
+            ),
+            self.dilation,
+            self.groups,
+        );
+        let (filters, factors) = match self.resolve_evaluation(input.dims()) {
+            Evaluation::Factored => (self.primary.val(), Some(self.coefficients.factors())),
+            _ => (self.weight(), None),
+        };
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        linear_conv2d(input, filters, factors, bias, options)
     }
 
     /// The whole kernel, primary filters first.
@@ -236,7 +240,7 @@ impl LinearConv2d {
         let primary = self.primary.val();
         let [_, channels, height, width] = primary.dims();
         let rows: Tensor<2> = primary.flatten(1, 3);
-        let secondary = self.coefficients.combine_rows(rows.clone());
+        let secondary = self.coefficients.factors().combine_rows(rows.clone());
         let kernel = Tensor::cat(vec![rows, secondary], 0);
         kernel.reshape([-1, channels as i64, height as i64, width as i64])
     }
@@ -245,8 +249,15 @@ impl LinearConv2d {
     /// trainable parameter of its own, the bias keeps its identity. The inverse of compression,
     /// for exporting a trained layer.
     pub fn to_conv2d(&self) -> Conv2d {
-        let weight = Param::from_tensor(self.weight().detach());
-        self.convolution(weight, self.bias.clone())
+        Conv2d {
+            weight: Param::from_tensor(self.weight().detach()),
+            bias: self.bias.clone(),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+        }
     }
 
     /// The same layer with another evaluation.
@@ -289,19 +300,6 @@ impl LinearConv2d {
                 self.cost().cheaper(batch_size * rows * columns)
             }
             evaluation => evaluation,
-        }
-    }
-
-    /// A dense convolution of this layer's geometry.
-    fn convolution(&self, weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>) -> Conv2d {
-        Conv2d {
-            weight,
-            bias,
-            stride: self.stride,
-            kernel_size: self.kernel_size,
-            dilation: self.dilation,
-            groups: self.groups,
-            padding: self.padding.clone(),
         }
     }
 }

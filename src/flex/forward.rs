@@ -1,0 +1,78 @@
+//! The layer forward: tile by tile, patches are multiplied by the primary filters and their maps
+//! combined while they are in the caches.
+
+use rayon::prelude::*;
+
+use super::operands::{Mixing, Operands};
+use super::patches::gather;
+use super::product::{Matrix, Real, Write, product, with_buffers};
+use super::tiles::{most_pixels, share, tiles};
+
+/// Applies the layer.
+///
+/// # Shapes
+/// - input: `[batch_size, channels, input]`
+/// - output: `[batch_size, m + n, output]`
+pub(super) fn forward<T: Real>(operands: &Operands<T>, input: &[T]) -> Vec<T> {
+    let batch_size = input.len() / operands.image_in();
+    let (images, parallel) = share(batch_size);
+    let mut output = vec![T::zero(); batch_size * operands.image_out()];
+    output
+        .par_chunks_mut(images * operands.image_out())
+        .zip(input.par_chunks(images * operands.image_in()))
+        .for_each(|(output, input)| forward_images(operands, input, output, parallel));
+    output
+}
+
+fn forward_images<T: Real>(operands: &Operands<T>, input: &[T], output: &mut [T], parallel: bool) {
+    let geometry = &operands.geometry;
+    let filters = operands.filters();
+    let tiles = tiles(geometry, input.len() / operands.image_in());
+    let lengths =
+        [geometry.filter_size(), filters, operands.rank()].map(|rows| rows * most_pixels(&tiles));
+    with_buffers(lengths, |[patches, maps, reduced]| {
+        for tile in tiles {
+            let patches = &mut patches[..geometry.filter_size() * tile.pixels];
+            let images = &input[tile.values(operands.image_in())];
+            gather(geometry, images, &tile.rows, patches, parallel);
+
+            let maps = &mut maps[..filters * tile.pixels];
+            let (primary, secondary) = maps.split_at_mut(operands.primary.rows() * tile.pixels);
+            let patches = Matrix::new(patches, geometry.filter_size());
+            product(primary, Write::Replace, operands.primary, patches, parallel);
+            if let Some(mixing) = &operands.mixing {
+                let primary = Matrix::new(primary, operands.primary.rows());
+                let reduced = &mut reduced[..operands.rank() * tile.pixels];
+                combine(mixing, primary, reduced, secondary, parallel);
+            }
+
+            for (filter, map) in maps.chunks_exact(tile.pixels).enumerate() {
+                let bias = operands.bias(filter);
+                let mut values = map.iter();
+                for run in tile.runs(geometry, filters, filter) {
+                    for (output, value) in output[run].iter_mut().zip(&mut values) {
+                        *output = *value + bias;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Computes the secondary maps from the primary ones.
+fn combine<T: Real>(
+    mixing: &Mixing<T>,
+    primary: Matrix<T>,
+    reduced: &mut [T],
+    secondary: &mut [T],
+    parallel: bool,
+) {
+    let maps = match mixing.row {
+        None => primary,
+        Some(row) => {
+            product(reduced, Write::Replace, row, primary, parallel);
+            Matrix::new(reduced, row.rows())
+        }
+    };
+    product(secondary, Write::Replace, mixing.column, maps, parallel);
+}

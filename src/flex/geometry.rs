@@ -1,0 +1,63 @@
+//! The sizes of a convolution and which pixels of its input a weight meets.
+
+use std::ops::Range;
+
+/// The sizes of a convolution with one group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    pub(super) channels: usize,
+    pub(super) input: [usize; 2],
+    pub(super) output: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Above and left of the input.
+    pub(super) padding: [usize; 2],
+}
+
+impl Geometry {
+    /// Weights of one filter.
+    pub(super) fn filter_size(&self) -> usize {
+        self.channels * self.taps()
+    }
+
+    /// Values of one channel of the input.
+    pub(super) fn input_plane(&self) -> usize {
+        self.input[0] * self.input[1]
+    }
+
+    /// Pixels of one channel of the output.
+    pub(super) fn output_plane(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Weights of one channel of a filter.
+    pub(super) fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// From an output pixel to the input pixel under a tap, for a stride of one.
+    pub(super) fn offset(&self, tap: usize) -> [isize; 2] {
+        let position = [tap / self.kernel[1], tap % self.kernel[1]];
+        [0, 1].map(|axis| {
+            (position[axis] * self.dilation[axis]) as isize - self.padding[axis] as isize
+        })
+    }
+
+    /// The output coordinates along an axis whose tap lies inside the input.
+    pub(super) fn inside(&self, axis: usize, offset: isize) -> Range<usize> {
+        let (size, stride) = (self.input[axis] as isize, self.stride[axis] as isize);
+        let first = (-offset).max(0).unsigned_abs().div_ceil(self.stride[axis]);
+        let end = (size - offset)
+            .max(0)
+            .unsigned_abs()
+            .div_ceil(stride.unsigned_abs());
+        let end = end.min(self.output[axis]);
+        first.min(end)..end
+    }
+
+    /// Whether a tap moves whole rows: output and input rows are equally long and in step.
+    pub(super) fn in_step(&self) -> bool {
+        self.stride == [1, 1] && self.input[1] == self.output[1]
+    }
+}

@@ -1,0 +1,107 @@
+//! How the work on a batch is divided: among threads by images, within a thread by tiles.
+
+use std::ops::Range;
+
+use super::geometry::Geometry;
+use super::product::Real;
+
+/// Output pixels of a tile: enough to be worth packing the filters for, few enough for their
+/// patches to stay in the caches.
+const PIXELS: usize = 256;
+
+/// Some rows of one image, or all rows of several.
+#[derive(Debug)]
+pub(super) struct Tile {
+    pub(super) images: Range<usize>,
+    pub(super) rows: Range<usize>,
+    /// Output pixels of the tile.
+    pub(super) pixels: usize,
+}
+
+/// The images that one thread takes, and whether it needs the others' help: with fewer images
+/// than threads, the work on an image is divided instead.
+pub(super) fn share(batch_size: usize) -> (usize, bool) {
+    let threads = rayon::current_num_threads();
+    if batch_size < threads {
+        (batch_size, true)
+    } else {
+        (batch_size.div_ceil(threads), threads == 1)
+    }
+}
+
+/// Tiles of about equal size.
+pub(super) fn tiles(geometry: &Geometry, images: usize) -> Vec<Tile> {
+    let [height, width] = geometry.output;
+    let each = |total: usize, pixels: usize| {
+        let most = (PIXELS / pixels).max(1);
+        total.div_ceil(total.div_ceil(most))
+    };
+    let (images_each, rows_each) = if height * width < PIXELS {
+        (each(images, height * width), height)
+    } else {
+        (1, each(height, width))
+    };
+    let mut tiles = Vec::new();
+    for image in (0..images).step_by(images_each) {
+        let images = image..(image + images_each).min(images);
+        for row in (0..height).step_by(rows_each) {
+            let rows = row..(row + rows_each).min(height);
+            tiles.push(Tile {
+                pixels: images.len() * rows.len() * width,
+                images: images.clone(),
+                rows,
+            });
+        }
+    }
+    tiles
+}
+
+/// The size of the largest tile.
+pub(super) fn most_pixels(tiles: &[Tile]) -> usize {
+    tiles.iter().map(|tile| tile.pixels).max().unwrap_or(0)
+}
+
+impl Tile {
+    /// The values of the tile's images among those of all images.
+    pub(super) fn values(&self, image: usize) -> Range<usize> {
+        self.images.start * image..self.images.end * image
+    }
+
+    /// The tile's part of each output map, image by image: the values' place among all maps, of
+    /// which an image has `filters`.
+    pub(super) fn runs(
+        &self,
+        geometry: &Geometry,
+        filters: usize,
+        filter: usize,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let rows = self.rows.start * geometry.output[1]..self.rows.end * geometry.output[1];
+        let plane = geometry.output_plane();
+        self.images.clone().map(move |image| {
+            let start = (image * filters + filter) * plane;
+            start + rows.start..start + rows.end
+        })
+    }
+
+    /// Copies the tile's part of the first maps of all images, as many as fit.
+    ///
+    /// # Shapes
+    /// - maps: `[images, filters, output]`
+    /// - tile_maps: `[at most filters, pixels]`
+    pub(super) fn load<T: Real>(
+        &self,
+        geometry: &Geometry,
+        filters: usize,
+        maps: &[T],
+        tile_maps: &mut [T],
+    ) {
+        for (filter, map) in tile_maps.chunks_exact_mut(self.pixels).enumerate() {
+            let mut rest = map;
+            for run in self.runs(geometry, filters, filter) {
+                let values;
+                (values, rest) = rest.split_at_mut(run.len());
+                values.copy_from_slice(&maps[run]);
+            }
+        }
+    }
+}
