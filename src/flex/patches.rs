@@ -20,30 +20,25 @@ pub(super) fn gather<T: Real>(
     patches: &mut [T],
     parallel: bool,
 ) {
+    let windows = windows(geometry, rows);
+    let plane = geometry.input_plane();
     let channel_patches = patches.len() / geometry.channels;
     let fill = |(channel, patches): (usize, &mut [T])| {
-        let taps = patches.chunks_exact_mut(channel_patches / geometry.taps());
-        for (tap, row) in taps.enumerate() {
+        let taps = patches.chunks_exact_mut(channel_patches / windows.len());
+        for (window, row) in windows.iter().zip(taps) {
+            let images = images.chunks_exact(geometry.channels * plane);
             let maps = row.chunks_exact_mut(rows.len() * geometry.output[1]);
-            for (image, map) in images
-                .chunks_exact(geometry.channels * geometry.input_plane())
-                .zip(maps)
-            {
-                let plane = &image[channel * geometry.input_plane()..][..geometry.input_plane()];
-                gather_tap(geometry, plane, rows, tap, map);
+            for (image, map) in images.zip(maps) {
+                window.gather(&image[channel * plane..][..plane], map);
             }
         }
     };
     if parallel {
-        patches
-            .par_chunks_exact_mut(channel_patches)
-            .enumerate()
-            .for_each(fill);
+        let channels = patches.par_chunks_exact_mut(channel_patches);
+        channels.enumerate().for_each(fill);
     } else {
-        patches
-            .chunks_exact_mut(channel_patches)
-            .enumerate()
-            .for_each(fill);
+        let channels = patches.chunks_exact_mut(channel_patches);
+        channels.enumerate().for_each(fill);
     }
 }
 
@@ -55,134 +50,165 @@ pub(super) fn scatter<T: Real>(
     rows: &Range<usize>,
     images: &mut [T],
 ) {
+    let windows = windows(geometry, rows);
+    let plane = geometry.input_plane();
     let channel_patches = patches.len() / geometry.channels;
     for (channel, patches) in patches.chunks_exact_mut(channel_patches).enumerate() {
-        let taps = patches.chunks_exact_mut(channel_patches / geometry.taps());
-        for (tap, row) in taps.enumerate() {
+        let taps = patches.chunks_exact_mut(channel_patches / windows.len());
+        for (window, row) in windows.iter().zip(taps) {
+            let images = images.chunks_exact_mut(geometry.channels * plane);
             let maps = row.chunks_exact_mut(rows.len() * geometry.output[1]);
-            for (image, map) in images
-                .chunks_exact_mut(geometry.channels * geometry.input_plane())
-                .zip(maps)
-            {
-                let plane =
-                    &mut image[channel * geometry.input_plane()..][..geometry.input_plane()];
-                scatter_tap(geometry, map, rows, tap, plane);
+            for (image, map) in images.zip(maps) {
+                window.scatter(map, &mut image[channel * plane..][..plane]);
             }
         }
     }
 }
 
-/// Copies what one tap sees from one channel: a shifted plane with zeros beyond its border.
-fn gather_tap<T: Real>(
-    geometry: &Geometry,
-    plane: &[T],
-    rows: &Range<usize>,
-    tap: usize,
-    map: &mut [T],
-) {
-    let offset = geometry.offset(tap);
-    if geometry.in_step() {
-        let shift = Shift::new(geometry, rows, offset);
-        map[..shift.map.start].fill(T::zero());
-        map[shift.map.end..].fill(T::zero());
-        map[shift.map.clone()].copy_from_slice(&plane[shift.plane.clone()]);
-        shift.clear_border(geometry, map);
-        return;
-    }
-    let [width_in, width_out] = [geometry.input[1], geometry.output[1]];
-    let [inside_rows, columns] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
-    for (row, map) in rows.clone().zip(map.chunks_exact_mut(width_out)) {
-        if !inside_rows.contains(&row) {
-            map.fill(T::zero());
-            continue;
-        }
-        let start = (row * geometry.stride[0]).strict_add_signed(offset[0]) * width_in;
-        map[..columns.start].fill(T::zero());
-        map[columns.end..].fill(T::zero());
-        for column in columns.clone() {
-            let x = (column * geometry.stride[1]).strict_add_signed(offset[1]);
-            map[column] = plane[start + x];
-        }
-    }
+/// What each tap of a filter sees from the given output rows.
+fn windows(geometry: &Geometry, rows: &Range<usize>) -> Vec<Window> {
+    (0..geometry.taps())
+        .map(|tap| Window::new(geometry, rows, tap))
+        .collect()
 }
 
-/// The transpose of [`gather_tap`].
-fn scatter_tap<T: Real>(
-    geometry: &Geometry,
-    map: &mut [T],
-    rows: &Range<usize>,
-    tap: usize,
-    plane: &mut [T],
-) {
-    let offset = geometry.offset(tap);
-    if geometry.in_step() {
-        let shift = Shift::new(geometry, rows, offset);
-        shift.clear_border(geometry, map);
-        for (sum, value) in plane[shift.plane.clone()]
-            .iter_mut()
-            .zip(&map[shift.map.clone()])
-        {
-            *sum += *value;
-        }
-        return;
-    }
-    let [width_in, width_out] = [geometry.input[1], geometry.output[1]];
-    let [inside_rows, columns] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
-    for (row, map) in rows.clone().zip(map.chunks_exact(width_out)) {
-        if inside_rows.contains(&row) {
-            let start = (row * geometry.stride[0]).strict_add_signed(offset[0]) * width_in;
-            for column in columns.clone() {
-                let x = (column * geometry.stride[1]).strict_add_signed(offset[1]);
-                plane[start + x] += map[column];
-            }
-        }
-    }
+/// The part of a channel that one tap of a filter sees, and where it lies in a map of some output
+/// rows.
+enum Window {
+    /// Output and input rows are equally long and in step: one block of the channel is one block
+    /// of the map. The block runs over the ends of rows; in the columns outside of `columns` the
+    /// tap sees the padding.
+    Block {
+        map: Range<usize>,
+        plane: Range<usize>,
+        columns: Range<usize>,
+        width: usize,
+    },
+    /// Any other convolution, row by row.
+    Rows {
+        /// Row of the map and where its first column would lie in the channel.
+        rows: Vec<(usize, isize)>,
+        columns: Range<usize>,
+        stride: usize,
+        width: usize,
+    },
 }
 
-/// A tap of a convolution in step: one block of a plane against one block of a map of output rows.
-/// The block runs over the ends of rows; those values are not the tap's and have to be cleared.
-struct Shift {
-    map: Range<usize>,
-    plane: Range<usize>,
-    columns: Range<usize>,
-}
-
-impl Shift {
-    fn new(geometry: &Geometry, rows: &Range<usize>, offset: [isize; 2]) -> Self {
+impl Window {
+    fn new(geometry: &Geometry, rows: &Range<usize>, tap: usize) -> Self {
+        let offset = geometry.offset(tap);
+        let [inside_rows, columns] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
+        let first = inside_rows.start.max(rows.start);
+        let end = match columns.is_empty() {
+            true => first,
+            false => inside_rows.end.min(rows.end).max(first),
+        };
         let width = geometry.output[1];
-        let inside = geometry.inside(0, offset[0]);
-        let first = inside.start.max(rows.start);
-        let end = inside.end.min(rows.end).max(first);
-        // Within the plane, the first row's first and the last row's last value may be missing.
-        let block = (first * width) as isize..(end * width) as isize;
-        let shift = offset[0] * width as isize + offset[1];
-        let plane_end = geometry.input_plane() as isize;
-        let start = (block.start + shift).clamp(0, plane_end);
-        let stop = (block.end + shift).clamp(start, plane_end);
-        let origin = (rows.start * width) as isize;
-        let to_map = |value: isize| (value - shift - origin).unsigned_abs();
-        if start == stop {
-            return Self {
-                map: 0..0,
-                plane: 0..0,
-                columns: 0..0,
+        if !geometry.in_step() {
+            let start = |row: usize| {
+                let y = (row * geometry.stride[0]) as isize + offset[0];
+                y * geometry.input[1] as isize + offset[1]
+            };
+            return Self::Rows {
+                rows: (first..end)
+                    .map(|row| (row - rows.start, start(row)))
+                    .collect(),
+                columns,
+                stride: geometry.stride[1],
+                width,
             };
         }
-        Self {
-            map: to_map(start)..to_map(stop),
-            plane: start.unsigned_abs()..stop.unsigned_abs(),
-            columns: geometry.inside(1, offset[1]),
+        // Before the channel's first and after its last value there is only padding.
+        let shift = offset[0] * width as isize + offset[1];
+        let clamp =
+            |pixel: usize| (pixel as isize + shift).clamp(0, geometry.input_plane() as isize);
+        let plane = clamp(first * width)..clamp(end * width);
+        let map = if plane.is_empty() {
+            0..0
+        } else {
+            let origin = (rows.start * width) as isize + shift;
+            (plane.start - origin).unsigned_abs()..(plane.end - origin).unsigned_abs()
+        };
+        Self::Block {
+            map,
+            plane: plane.start.unsigned_abs()..plane.end.unsigned_abs(),
+            columns,
+            width,
         }
     }
 
-    fn clear_border<T: Real>(&self, geometry: &Geometry, map: &mut [T]) {
-        let width = geometry.output[1];
-        if self.columns == (0..width) {
-            return;
+    /// Copies what the tap sees from a channel, zeros where that is padding.
+    fn gather<T: Real>(&self, channel: &[T], output: &mut [T]) {
+        match self {
+            Self::Block {
+                map,
+                plane,
+                columns,
+                width,
+            } => {
+                output[..map.start].fill(T::zero());
+                output[map.end..].fill(T::zero());
+                output[map.clone()].copy_from_slice(&channel[plane.clone()]);
+                clear_outside(output, columns, *width);
+            }
+            Self::Rows {
+                rows,
+                columns,
+                stride,
+                width,
+            } => {
+                output.fill(T::zero());
+                for (row, start) in rows {
+                    let output = &mut output[row * width..][columns.clone()];
+                    let first = start.strict_add_unsigned(columns.start * stride);
+                    let values = channel[first.unsigned_abs()..].iter().step_by(*stride);
+                    for (output, value) in output.iter_mut().zip(values) {
+                        *output = *value;
+                    }
+                }
+            }
         }
-        for row in map.chunks_exact_mut(width) {
-            row[..self.columns.start].fill(T::zero());
-            row[self.columns.end..].fill(T::zero());
+    }
+
+    /// The transpose of [`gather`](Self::gather): adds the map to the channel.
+    fn scatter<T: Real>(&self, input: &mut [T], channel: &mut [T]) {
+        match self {
+            Self::Block {
+                map,
+                plane,
+                columns,
+                width,
+            } => {
+                clear_outside(input, columns, *width);
+                let sums = channel[plane.clone()].iter_mut();
+                for (sum, value) in sums.zip(&input[map.clone()]) {
+                    *sum += *value;
+                }
+            }
+            Self::Rows {
+                rows,
+                columns,
+                stride,
+                width,
+            } => {
+                for (row, start) in rows {
+                    let first = start.strict_add_unsigned(columns.start * stride);
+                    let sums = channel[first.unsigned_abs()..].iter_mut().step_by(*stride);
+                    for (sum, value) in sums.zip(&input[row * width..][columns.clone()]) {
+                        *sum += *value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sets the columns of a map outside of `columns` to zero, column by column: there are few, often
+/// one, and a call to clear one value of each row would cost more than the value.
+fn clear_outside<T: Real>(map: &mut [T], columns: &Range<usize>, width: usize) {
+    for column in (0..columns.start).chain(columns.end..width) {
+        for value in map[column..].iter_mut().step_by(width) {
+            *value = T::zero();
         }
     }
 }
