@@ -1,143 +1,228 @@
-//! `LinearConv2d` against Burn's `Conv2d` of the same shape, for the layers of VGG11.
-//!
-//! Prints the time of the plain convolution and, as ratios to it, that of each variant in each
-//! evaluation. Within a row the contestants take turns, so that a machine whose speed drifts slows
-//! all of them; every figure is a median. No benchmark library pairs its runs like this, hence
-//! the few lines of timing here.
+//! `LinearConv2d` against Burn's `Conv2d` of the same shape, for layers of VGG11, ResNet-18 and
+//! MobileNetV2: `cargo bench --bench layer -- --help`.
 
-use std::time::{Duration, Instant};
+mod common;
+
+use std::time::Duration;
 
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
-use burn::nn::conv::Conv2dConfig;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
-use linearconv::{CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv2dConfig};
+use clap::Parser;
+use common::{Args, Contestant, Report, medians, time};
+use linearconv::{CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv2dConfig, conv2d};
 
-/// Input channels, filters and side of the feature map.
-const SHAPES: [(usize, usize, usize); 7] = [
-    (3, 64, 32),
-    (64, 128, 16),
-    (128, 256, 8),
-    (256, 256, 8),
-    (256, 512, 4),
-    (512, 512, 4),
-    (512, 512, 2),
-];
-const BATCHES: [usize; 2] = [1, 16];
+struct Shape {
+    channels: usize,
+    filters: usize,
+    kernel: usize,
+    stride: usize,
+    /// Of the input.
+    side: usize,
+}
 
-/// How long a row may take, and how many turns it takes at least.
-const ROW: Duration = Duration::from_millis(1500);
-const TURNS: usize = 7;
-
-fn main() {
-    let device = Device::default();
-    println!("{device:?}: ratios to Conv2d, medians of alternating runs\n");
-    println!(
-        "{:<16} {:>5}  {:<7} {:>9} {:>9} {:>9} {:>9} {:>9}  auto",
-        "3x3 layer", "batch", "pass", "Conv2d ms", "full fac", "full mat", "r10 fac", "r10 mat"
-    );
-    for backward in [false, true] {
-        let mut logarithms = [0.0; 4];
-        for batch in BATCHES {
-            for shape in SHAPES {
-                for (sum, ratio) in logarithms
-                    .iter_mut()
-                    .zip(row(shape, batch, backward, &device))
-                {
-                    *sum += ratio.ln();
-                }
-            }
-        }
-        let rows = (SHAPES.len() * BATCHES.len()) as f64;
-        let [a, b, c, d] = logarithms.map(|sum| (sum / rows).exp());
-        let pass = pass_name(backward);
-        println!("geometric mean          {pass:<7} {a:>19.2} {b:>9.2} {c:>9.2} {d:>9.2}\n");
+const fn shape(
+    channels: usize,
+    filters: usize,
+    kernel: usize,
+    stride: usize,
+    side: usize,
+) -> Shape {
+    Shape {
+        channels,
+        filters,
+        kernel,
+        stride,
+        side,
     }
 }
 
-fn pass_name(backward: bool) -> &'static str {
-    if backward { "fwd+bwd" } else { "forward" }
+const SHAPES: [Shape; 20] = [
+    // VGG11
+    shape(3, 64, 3, 1, 32),
+    shape(64, 128, 3, 1, 16),
+    shape(128, 256, 3, 1, 8),
+    shape(256, 256, 3, 1, 8),
+    shape(256, 512, 3, 1, 4),
+    shape(512, 512, 3, 1, 4),
+    shape(512, 512, 3, 1, 2),
+    // ResNet-18
+    shape(64, 64, 3, 1, 32),
+    shape(64, 128, 3, 2, 32),
+    shape(128, 128, 3, 1, 16),
+    shape(128, 256, 3, 2, 16),
+    shape(256, 512, 3, 2, 8),
+    shape(64, 128, 1, 2, 32),
+    shape(256, 512, 1, 2, 8),
+    // MobileNetV2
+    shape(24, 144, 1, 1, 32),
+    shape(144, 24, 1, 1, 32),
+    shape(384, 64, 1, 1, 8),
+    shape(160, 960, 1, 1, 4),
+    shape(960, 160, 1, 1, 4),
+    shape(320, 1280, 1, 1, 4),
+];
+/// The rows of a quick run.
+const QUICK: [&str; 3] = ["64-128 3x3, 16x16", "256-256 3x3, 8x8", "512-512 3x3, 2x2"];
+
+const BASELINE: &str = "Conv2d";
+/// The dense layer by this crate's kernel: what of a ratio is the kernel and what LinearConv.
+const KERNEL: &str = "dense, our kernel";
+const COLUMNS: [&str; 8] = [
+    BASELINE,
+    KERNEL,
+    "full",
+    "full mat",
+    "rank 10",
+    "rank 10 mat",
+    "sparse",
+    "auto / better",
+];
+
+impl Shape {
+    fn name(&self) -> String {
+        let Self {
+            channels,
+            filters,
+            kernel,
+            stride,
+            side,
+        } = self;
+        let stride = match stride {
+            1 => String::new(),
+            stride => format!("/{stride}"),
+        };
+        format!("{channels}-{filters} {kernel}x{kernel}{stride}, {side}x{side}")
+    }
+
+    fn layer(&self) -> Conv2dConfig {
+        let padding = self.kernel / 2;
+        Conv2dConfig::new([self.channels, self.filters], [self.kernel; 2])
+            .with_stride([self.stride; 2])
+            .with_padding(PaddingConfig2d::Explicit(
+                padding, padding, padding, padding,
+            ))
+    }
 }
 
-/// Measures and prints one shape; returns the ratios.
-fn row(
-    (channels, filters, side): (usize, usize, usize),
+fn main() {
+    let args = Args::parse();
+    let device = args.device();
+    let (batches, row): (&[usize], _) = match args.quick {
+        true => (&[1, 16], Duration::from_millis(300)),
+        false => (&[1, 16, 64], Duration::from_millis(1000)),
+    };
+    let mut report = Report::new(&COLUMNS);
+    for pass in ["forward", "fwd+bwd"] {
+        for &batch in batches {
+            for shape in &SHAPES {
+                let name = format!("{}, batch {batch}, {pass}", shape.name());
+                let quick = QUICK.contains(&shape.name().as_str());
+                if name.contains(&args.only) && (quick || !args.quick) {
+                    report.row(
+                        &name,
+                        &measure(shape, batch, pass == "fwd+bwd", row, &device),
+                    );
+                }
+            }
+        }
+        report.geometric_mean(&format!("3x3 and at least 64 channels, {pass}"), |name| {
+            name.ends_with(pass) && name.contains("3x3") && !name.starts_with("3-")
+        });
+        report.geometric_mean(&format!("all, {pass}"), |name| name.ends_with(pass));
+    }
+    report.finish("layer", &args);
+}
+
+/// Seconds of every contestant, and last those of the baseline times the ratio of the evaluation
+/// that `Auto` chooses for full coefficients to the better one.
+fn measure(
+    shape: &Shape,
     batch: usize,
     backward: bool,
+    row: Duration,
     device: &Device,
-) -> [f64; 4] {
-    let full = CoefficientsConfig::Full;
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
+) -> Vec<f64> {
     let linear = |coefficients, evaluation| {
         let policy = LinearConv2dConfig::new([0, 0], [0, 0]).with_evaluation(evaluation);
         ConvConfig::from(policy.with_coefficients(coefficients))
     };
-    let layer = Conv2dConfig::new([channels, filters], [3, 3])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
+    let full = CoefficientsConfig::Full;
+    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
+    let sparse = CoefficientsConfig::Sparse { sparsity: 0.5 };
     let autodiff = device.clone().autodiff();
-    let contestants = [
+    let convs = [
+        ConvConfig::dense(),
         ConvConfig::dense(),
         linear(full, Evaluation::Factored),
         linear(full, Evaluation::Materialized),
         linear(rank_10, Evaluation::Factored),
         linear(rank_10, Evaluation::Materialized),
+        linear(sparse, Evaluation::Factored),
     ]
-    .map(|policy| policy.with_layer(layer.clone()).init(&autodiff));
-    let auto = contestants[1].cost().cheaper(batch * side * side);
+    .map(|policy| policy.with_layer(shape.layer()).init(&autodiff))
+    .map(|conv| if backward { conv } else { conv.valid() });
 
-    let input = Tensor::random([batch, channels, side, side], Distribution::Default, device);
-    let [dense, ratios @ ..] = medians(&contestants, &input, backward);
-    let ratios = ratios.map(|time| time / dense);
-    let [a, b, c, d] = ratios;
-    println!(
-        "{:<16} {batch:>5}  {:<7} {:>9.3} {a:>9.2} {b:>9.2} {c:>9.2} {d:>9.2}  {auto:?}",
-        format!("{channels}-{filters} {side}x{side}"),
-        pass_name(backward),
-        dense * 1e3
-    );
-    ratios
+    let size = [batch, shape.channels, shape.side, shape.side];
+    let input = Tensor::random(size, Distribution::Default, device);
+    let mut contestants: Vec<Contestant> = convs
+        .iter()
+        .zip(COLUMNS)
+        .map(|(conv, column)| -> Contestant {
+            let input = input.clone();
+            Box::new(move || match column {
+                KERNEL => run(&input, backward, |input| our_kernel(conv, input)),
+                _ => run(&input, backward, |input| conv.forward(input)),
+            })
+        })
+        .collect();
+    let mut seconds = medians(&mut contestants, 7, row);
+    let [_, _, factored, materialized, ..] = seconds[..] else {
+        unreachable!("one figure for each contestant")
+    };
+    let side = shape.side.div_ceil(shape.stride);
+    let chosen = match convs[2].cost().cheaper(batch * side * side) {
+        Evaluation::Factored => factored,
+        _ => materialized,
+    };
+    seconds.push(seconds[0] * chosen / factored.min(materialized));
+    seconds
 }
 
-/// The median time of each convolution in seconds, all of them taking turns.
-fn medians(convs: &[Conv; 5], input: &Tensor<4>, backward: bool) -> [f64; 5] {
-    let convs: [Conv; 5] = convs.clone().map(|conv| match backward {
-        true => conv,
-        false => conv.valid(),
-    });
-    let mut times: [Vec<f64>; 5] = Default::default();
-    for conv in &convs {
-        run(conv, input, backward);
-    }
-    let started = Instant::now();
-    while times[0].len() < TURNS || started.elapsed() < ROW {
-        for (conv, times) in convs.iter().zip(&mut times) {
-            times.push(run(conv, input, backward));
-        }
-    }
-    times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    })
+/// A dense layer by this crate's kernel.
+fn our_kernel(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
+    let Conv::Dense(Conv2d {
+        weight,
+        bias,
+        stride,
+        kernel_size,
+        dilation,
+        groups,
+        ..
+    }) = conv
+    else {
+        unreachable!("the contestant is dense")
+    };
+    let padding = kernel_size.map(|size| size / 2);
+    let options = ConvOptions::new(*stride, padding, *dilation, *groups);
+    let bias = bias.as_ref().map(|bias| bias.val());
+    conv2d(input, weight.val(), bias, options)
 }
 
-/// The time of one pass in seconds, the device's work included.
-fn run(conv: &Conv, input: &Tensor<4>, backward: bool) -> f64 {
+/// The seconds of one pass.
+fn run(input: &Tensor<4>, backward: bool, forward: impl FnOnce(Tensor<4>) -> Tensor<4>) -> f64 {
     let device = input.device();
-    if backward {
-        // As inside a network, the gradient of the input is needed too.
-        let input = input.clone().autodiff().require_grad();
-        let started = Instant::now();
-        let gradients = conv.forward(input.clone()).sum().backward();
-        let gradient = input.grad(&gradients);
-        device.sync().expect("the device finishes");
-        let time = started.elapsed().as_secs_f64();
-        assert!(gradient.is_some());
-        time
-    } else {
-        let input = input.clone();
-        let started = Instant::now();
-        let _output = conv.forward(input);
-        device.sync().expect("the device finishes");
-        started.elapsed().as_secs_f64()
+    if !backward {
+        return time(&device, || forward(input.clone()));
     }
+    // As inside a network, the gradient of the input is needed too.
+    let input = input.clone().autodiff().require_grad();
+    time(&device, || {
+        let gradients = forward(input.clone()).sum().backward();
+        let gradient = input.grad(&gradients);
+        assert!(gradient.is_some());
+        gradient
+    })
 }

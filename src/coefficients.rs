@@ -64,6 +64,14 @@ impl CoefficientsConfig {
         }
     }
 
+    /// The rank of low-rank coefficients of this size.
+    pub(crate) fn rank(&self, secondary: usize, primary: usize) -> Result<Option<usize>, Error> {
+        Ok(match self.resolve(secondary, primary)? {
+            Self::LowRank { rank } => Some(rank),
+            _ => None,
+        })
+    }
+
     /// New coefficients, drawn from U(-0.1, 0.1) as the reference implementation does.
     pub(crate) fn try_init(
         &self,

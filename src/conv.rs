@@ -36,6 +36,13 @@ pub enum ConvConfig {
     Dense(Conv2dConfig),
     /// [`LinearConv2d`].
     Linear(LinearConv2dConfig),
+    /// [`LinearConv2d`] where that pays, Burn's [`Conv2d`] elsewhere.
+    ///
+    /// It pays where the layer has fewer parameters than its dense twin and is expected to be
+    /// faster ([`LayerCost::pays`]). It does not for depthwise and other grouped convolutions,
+    /// for the stem, or where a 1×1 convolution multiplies the channels. Nor is a layer
+    /// replaced that is too narrow for the ratio or the rank.
+    Auto(LinearConv2dConfig),
 }
 
 impl ConvConfig {
@@ -49,6 +56,26 @@ impl ConvConfig {
         Self::Linear(LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients))
     }
 
+    /// The policy of LinearConv layers with the given coefficients where they pay, and dense
+    /// convolutions elsewhere, with the defaults of each.
+    ///
+    /// ```
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::Device;
+    /// use linearconv::{CoefficientsConfig, Conv, ConvConfig};
+    ///
+    /// let device = Device::default();
+    /// let auto = ConvConfig::auto(CoefficientsConfig::Full);
+    /// let wide = auto.with_layer(Conv2dConfig::new([64, 64], [3, 3]));
+    /// assert!(matches!(wide.init(&device), Conv::Linear(_)));
+    /// // 64×64 coefficients would outnumber the 64×9 weights.
+    /// let depthwise = auto.with_layer(Conv2dConfig::new([64, 64], [3, 3]).with_groups(64));
+    /// assert!(matches!(depthwise.init(&device), Conv::Dense(_)));
+    /// ```
+    pub fn auto(coefficients: CoefficientsConfig) -> Self {
+        Self::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients))
+    }
+
     /// This policy for the given layer: channels, kernel size, stride, dilation, groups, padding
     /// and bias are the layer's; initializer, primary ratio, coefficients and evaluation are the
     /// policy's.
@@ -58,16 +85,8 @@ impl ConvConfig {
                 initializer: policy.initializer,
                 ..layer
             }),
-            Self::Linear(policy) => Self::Linear(LinearConv2dConfig {
-                channels: layer.channels,
-                kernel_size: layer.kernel_size,
-                stride: layer.stride,
-                dilation: layer.dilation,
-                groups: layer.groups,
-                padding: layer.padding,
-                bias: layer.bias,
-                ..policy
-            }),
+            Self::Linear(policy) => Self::Linear(with_geometry(policy, layer)),
+            Self::Auto(policy) => Self::Auto(with_geometry(policy, layer)),
         }
     }
 
@@ -99,7 +118,42 @@ impl ConvConfig {
                 Ok(Conv::Dense(config.init(device)))
             }
             Self::Linear(config) => config.try_init(device).map(Conv::Linear),
+            Self::Auto(config) if pays(config) => config.try_init(device).map(Conv::Linear),
+            Self::Auto(config) => Self::Dense(dense_twin(config)).try_init(device),
         }
+    }
+}
+
+fn with_geometry(policy: LinearConv2dConfig, layer: Conv2dConfig) -> LinearConv2dConfig {
+    LinearConv2dConfig {
+        channels: layer.channels,
+        kernel_size: layer.kernel_size,
+        stride: layer.stride,
+        dilation: layer.dilation,
+        groups: layer.groups,
+        padding: layer.padding,
+        bias: layer.bias,
+        ..policy
+    }
+}
+
+fn dense_twin(config: &LinearConv2dConfig) -> Conv2dConfig {
+    Conv2dConfig::new(config.channels, config.kernel_size)
+        .with_stride(config.stride)
+        .with_dilation(config.dilation)
+        .with_groups(config.groups)
+        .with_padding(config.padding.clone())
+        .with_bias(config.bias)
+}
+
+/// Whether `Auto` uses LinearConv. A setting that no layer could have does not make it dense:
+/// it is left to be reported.
+fn pays(config: &LinearConv2dConfig) -> bool {
+    match config.cost() {
+        Ok(cost) => cost.pays(),
+        Err(Error::Rank { rank: 1.., .. }) => false,
+        Err(Error::PrimaryRatio { ratio, .. }) => !(ratio > 0.0 && ratio < 1.0),
+        Err(_) => true,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::coefficients::is_coefficient_matrix;
 /// ```
 pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
     let (dtype, [m, _], device) = (rows.dtype(), rows.dims(), rows.device());
-    off_diagonal_correlation(rows)
+    off_diagonal_correlation(rows, gram)
         .mask_fill(diagonal(m, &device), 1.0)
         .cast(dtype)
 }
@@ -58,7 +58,10 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
     sum_over(module, is_primary, |filters| {
         let dtype = filters.dtype();
-        off_diagonal_correlation(filters).abs().sum().cast(dtype)
+        off_diagonal_correlation(filters, gram_of_symmetric_loss)
+            .abs()
+            .sum()
+            .cast(dtype)
     })
 }
 
@@ -79,16 +82,25 @@ fn is_primary(container: &str, field: &str) -> bool {
     container == "Struct:LinearConv2d" && field == "primary"
 }
 
-/// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway.
-fn off_diagonal_correlation(rows: Tensor<2>) -> Tensor<2> {
+/// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway, from the
+/// Gram matrix of the centred rows: all but that works on `[m, m]`, a fraction of the rows' size.
+fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let rows = match rows.dtype() {
         DType::F16 | DType::BF16 => rows.cast(DType::F32),
         _ => rows,
     };
     let ([m, length], device) = (rows.dims(), rows.device());
-    let energy = rows.clone().square().sum_dim(1);
-    let centred = rows.clone() - rows.mean_dim(1);
-    let variance = centred.clone().square().sum_dim(1);
+    let mean = rows.clone().mean_dim(1);
+    let centred = rows - mean.clone();
+    // Correlation does not depend on scale; this one keeps squares from over- and underflowing.
+    let scale = centred.clone().detach().max_abs_dim(1);
+    let scale = scale.clone().mask_fill(scale.equal_scalar(0.0), 1.0);
+    let gram = gram(centred / scale.clone());
+    let diagonal = diagonal(m, &device);
+    let variance = gram
+        .clone()
+        .mask_fill(diagonal.clone().bool_not(), 0.0)
+        .sum_dim(1);
 
     // What rounding leaves of a constant row: no variance. Dividing by it would give correlations
     // of noise and gradients without bound.
@@ -97,12 +109,27 @@ fn off_diagonal_correlation(rows: Tensor<2>) -> Tensor<2> {
         _ => (f32::EPSILON as f64, f32::MIN_POSITIVE as f64),
     };
     let rounding = (epsilon * length as f64) * (epsilon * length as f64);
+    let energy = (mean / scale).square() * length as f64 + variance.clone();
     let constant = variance.clone().lower_equal(energy * rounding + smallest);
 
     let norm = variance.mask_fill(constant.clone(), 1.0).sqrt();
-    let unit = (centred / norm).mask_fill(constant.expand([m, length]), 0.0);
-    let gram = unit.clone().matmul(unit.transpose());
-    gram.clamp(-1.0, 1.0).mask_fill(diagonal(m, &device), 0.0)
+    let undefined = diagonal
+        .bool_or(constant.clone().expand([m, m]))
+        .bool_or(constant.transpose().expand([m, m]));
+    let covariance = gram.mask_fill(undefined, 0.0);
+    (covariance / norm.clone() / norm.transpose()).clamp(-1.0, 1.0)
+}
+
+/// `rows · rowsᵀ`.
+fn gram(rows: Tensor<2>) -> Tensor<2> {
+    rows.clone().matmul(rows.transpose())
+}
+
+/// [`gram`] for a loss that does not tell `ij` from `ji`. The gradient `(G + Gᵀ) · rows` then is
+/// `2 G · rows`, one product in place of two.
+fn gram_of_symmetric_loss(rows: Tensor<2>) -> Tensor<2> {
+    let half = rows.clone().matmul(rows.detach().transpose());
+    half.clone() * 2.0 - half.detach()
 }
 
 fn diagonal(size: usize, device: &Device) -> Tensor<2, Bool> {

@@ -78,6 +78,37 @@ impl LinearConv2dConfig {
     /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: not valid coefficients.
     /// - [`Error::FactoredGroups`]: factored evaluation with more than one group.
     pub fn try_init(&self, device: &Device) -> Result<LinearConv2d, Error> {
+        let LayerCost {
+            primary,
+            secondary,
+            filter_size,
+            ..
+        } = self.cost()?;
+        check_evaluation(self.evaluation, self.groups)?;
+        let [height, width] = self.kernel_size;
+        let shape = [primary, self.channels[0] / self.groups, height, width];
+        let fan_out = primary * height * width;
+
+        Ok(LinearConv2d {
+            coefficients: self.coefficients.try_init(secondary, primary, device)?,
+            primary: self
+                .initializer
+                .init_with(shape, Some(filter_size), Some(fan_out), device),
+            bias: self.bias.then(|| UNIFORM.init([self.channels[1]], device)),
+            stride: self.stride,
+            kernel_size: self.kernel_size,
+            dilation: self.dilation,
+            groups: self.groups,
+            padding: self.padding.clone(),
+            evaluation: self.evaluation,
+        })
+    }
+
+    /// What the layer will cost.
+    ///
+    /// # Errors
+    /// As [`try_init`](Self::try_init).
+    pub fn cost(&self) -> Result<LayerCost, Error> {
         check_geometry(
             self.channels,
             self.kernel_size,
@@ -85,29 +116,16 @@ impl LinearConv2dConfig {
             self.dilation,
             self.groups,
         )?;
-        check_evaluation(self.evaluation, self.groups)?;
-
-        let [channels_in, filters] = self.channels;
-        let [height, width] = self.kernel_size;
         let primary = self.primary_filters()?;
-        let shape = [primary, channels_in / self.groups, height, width];
-        let fan_in = shape[1..].iter().product();
-        let fan_out = primary * height * width;
-
-        Ok(LinearConv2d {
-            coefficients: self
-                .coefficients
-                .try_init(filters - primary, primary, device)?,
-            primary: self
-                .initializer
-                .init_with(shape, Some(fan_in), Some(fan_out), device),
-            bias: self.bias.then(|| UNIFORM.init([filters], device)),
-            stride: self.stride,
-            kernel_size: self.kernel_size,
-            dilation: self.dilation,
+        let secondary = self.channels[1] - primary;
+        let [height, width] = self.kernel_size;
+        Ok(LayerCost {
+            primary,
+            secondary,
+            filter_size: self.channels[0] / self.groups * height * width,
             groups: self.groups,
-            padding: self.padding.clone(),
-            evaluation: self.evaluation,
+            rank: self.coefficients.rank(secondary, primary)?,
+            bias: self.bias,
         })
     }
 

@@ -47,6 +47,10 @@ pub struct ConvArgs {
     #[arg(long, value_name = "S")]
     pub sparsity: Option<f64>,
 
+    /// Which convolutions are LinearConv layers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub layers: Layers,
+
     /// How LinearConv layers compute their output.
     #[arg(long, value_enum, default_value = "auto")]
     pub evaluation: EvaluationArg,
@@ -140,6 +144,16 @@ pub enum Variant {
     Sparse,
 }
 
+/// Which convolutions of a network are LinearConv layers.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layers {
+    /// Those that it makes smaller and faster; depthwise, grouped and tiny ones stay dense.
+    Auto,
+    /// All, as in the paper.
+    All,
+}
+
 /// How LinearConv layers compute their output.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -182,6 +196,7 @@ impl ConvArgs {
             variant,
             rank: None,
             sparsity: None,
+            layers: Layers::Auto,
             evaluation: EvaluationArg::Auto,
         }
     }
@@ -191,12 +206,15 @@ impl ConvArgs {
     /// # Errors
     /// A message, if the variant does not take a flag that is there or not its value.
     pub fn policy(&self, network: NetworkName) -> Result<ConvConfig, String> {
-        Ok(match self.coefficients(network)? {
-            Some(coefficients) => LinearConv2dConfig::new([0, 0], [0, 0])
-                .with_coefficients(coefficients)
-                .with_evaluation(self.evaluation.into())
-                .into(),
-            None => ConvConfig::dense(),
+        let Some(coefficients) = self.coefficients(network)? else {
+            return Ok(ConvConfig::dense());
+        };
+        let linear = LinearConv2dConfig::new([0, 0], [0, 0])
+            .with_coefficients(coefficients)
+            .with_evaluation(self.evaluation.into());
+        Ok(match self.layers {
+            Layers::Auto => ConvConfig::Auto(linear),
+            Layers::All => ConvConfig::Linear(linear),
         })
     }
 

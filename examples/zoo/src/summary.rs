@@ -5,7 +5,7 @@ use clap::{Parser, ValueEnum};
 use linearconv::Evaluation;
 
 use crate::Error;
-use crate::cli::{ConvArgs, Variant};
+use crate::cli::{ConvArgs, Layers, Variant};
 use crate::models::{IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters};
 use crate::paper::paper_cost;
 use crate::table::{Format, Table};
@@ -18,6 +18,10 @@ pub struct SummaryArgs {
     /// Only these networks.
     #[arg(long, value_enum, value_name = "NETWORK", num_args = 1..)]
     pub network: Vec<NetworkName>,
+
+    /// Which convolutions are LinearConv layers.
+    #[arg(long, value_enum, default_value = "all")]
+    pub layers: Layers,
 
     /// How the table is printed.
     #[command(flatten)]
@@ -49,14 +53,17 @@ pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
     for network in networks {
         // A sparse layer costs what a full one does, until something skips its zeros.
         for variant in [Variant::Dense, Variant::Full, Variant::LowRank] {
-            table.row(row(*network, variant)?);
+            let conv = ConvArgs {
+                layers: args.layers,
+                ..ConvArgs::new(variant)
+            };
+            table.row(row(*network, &conv)?);
         }
     }
     Ok(table)
 }
 
-fn row(network: NetworkName, variant: Variant) -> Result<Vec<String>, Error> {
-    let conv = ConvArgs::new(variant);
+fn row(network: NetworkName, conv: &ConvArgs) -> Result<Vec<String>, Error> {
     let config = NetworkConfig {
         conv: conv.policy(network).map_err(Error::Recipe)?,
         channels: 3,
@@ -69,7 +76,7 @@ fn row(network: NetworkName, variant: Variant) -> Result<Vec<String>, Error> {
 
     let millions = |count: usize| format!("{:.1}", count as f64 / 1e6);
     let multiply_adds = |evaluation| millions(trace.multiply_adds(evaluation));
-    let paper = paper_cost(network, variant);
+    let paper = paper_cost(network, conv.variant);
     Ok(vec![
         network.to_string(),
         conv.slug(),

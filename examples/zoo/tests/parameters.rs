@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use linearconv::{CoefficientsConfig, ConvConfig, Error, Evaluation};
-use linearconv_zoo::cli::ConvArgs;
+use linearconv_zoo::cli::{ConvArgs, Layers};
 use linearconv_zoo::models::{
     AllConvConfig, BaseConfig, MobileNetV2Config, Network, NetworkConfig, ResNeXtConfig,
     ResNetConfig, SqueezeNetConfig, VggConfig, trainable_parameters,
@@ -33,9 +33,12 @@ fn dense<N: Module>(init: impl Fn(&NetworkConfig, &Device) -> Result<N, Error>) 
 fn parameters_are_those_of_the_paper() {
     assert_eq!(paper_costs().count(), 18);
     for row in paper_costs() {
-        let conv = ConvArgs::new(row.variant)
-            .policy(row.network)
-            .expect("valid");
+        let conv = ConvArgs {
+            layers: Layers::All,
+            ..ConvArgs::new(row.variant)
+        }
+        .policy(row.network)
+        .expect("valid");
         let network = row
             .network
             .try_init(&config(conv), &device())

@@ -1,0 +1,158 @@
+//! What the benches share: their command line, alternating measurements, and their report.
+//!
+//! No benchmark library pairs its runs, hence the few lines of timing here: within a row the
+//! contestants take turns, so that a machine whose speed drifts slows all of them, and every
+//! figure is a median.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use clap::Parser;
+use linearconv_zoo::backend::Backend;
+use serde_json::{Value, json};
+
+/// Compare LinearConv with Burn's Conv2d.
+#[derive(Parser)]
+pub struct Args {
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "flex")]
+    pub backend: Backend,
+
+    /// A few rows in less than a minute.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Only rows whose name contains TEXT.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+
+    /// Write the medians and ratios to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Passed by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Args {
+    pub fn device(&self) -> Device {
+        self.backend.device().unwrap_or_else(|error| {
+            eprintln!("{error}");
+            std::process::exit(2)
+        })
+    }
+}
+
+/// One way to do what a row measures: does it once and returns the seconds it took.
+pub type Contestant<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
+/// The median seconds of each contestant, all of them taking turns.
+pub fn medians(contestants: &mut [Contestant], turns: usize, row: Duration) -> Vec<f64> {
+    for contestant in contestants.iter_mut() {
+        contestant();
+    }
+    let mut times = vec![Vec::new(); contestants.len()];
+    let started = Instant::now();
+    while times[0].len() < turns || started.elapsed() < row {
+        for (contestant, times) in contestants.iter_mut().zip(&mut times) {
+            times.push(contestant());
+        }
+    }
+    times.into_iter().map(median).collect()
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// The seconds that `work` takes, the device's part included.
+pub fn time<T>(device: &Device, work: impl FnOnce() -> T) -> f64 {
+    let started = Instant::now();
+    let result = work();
+    device.sync().expect("the device finishes");
+    let seconds = started.elapsed().as_secs_f64();
+    drop(result);
+    seconds
+}
+
+/// The rows of a bench, whose first column is the baseline of the others.
+pub struct Report {
+    columns: Vec<&'static str>,
+    rows: Vec<Value>,
+    means: Vec<Value>,
+}
+
+impl Report {
+    /// Prints the head of a table in Markdown.
+    pub fn new(columns: &[&'static str]) -> Self {
+        let [baseline, others @ ..] = columns else {
+            panic!("a bench has a baseline");
+        };
+        println!("| | {baseline} ms | {} |", others.join(" | "));
+        println!("|---|{}", "---:|".repeat(columns.len()));
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+            means: Vec::new(),
+        }
+    }
+
+    /// Prints and keeps a row: the time of the baseline in milliseconds and the ratios to it.
+    pub fn row(&mut self, name: &str, seconds: &[f64]) {
+        let ratios: Vec<_> = seconds[1..].iter().map(|time| time / seconds[0]).collect();
+        println!("| {name} | {:.3} | {} |", seconds[0] * 1e3, cells(&ratios));
+        let milliseconds: Vec<_> = seconds.iter().map(|time| time * 1e3).collect();
+        self.rows
+            .push(json!({ "name": name, "ms": milliseconds, "ratios": ratios }));
+    }
+
+    /// Prints and keeps the geometric mean of the ratios of the rows that are chosen.
+    pub fn geometric_mean(&mut self, name: &str, choose: impl Fn(&str) -> bool) {
+        let chosen: Vec<Vec<f64>> = self
+            .rows
+            .iter()
+            .filter(|row| row["name"].as_str().is_some_and(&choose))
+            .map(|row| {
+                let ratios = row["ratios"].as_array().into_iter().flatten();
+                ratios.filter_map(Value::as_f64).collect()
+            })
+            .collect();
+        if chosen.is_empty() {
+            return;
+        }
+        let ratios: Vec<f64> = (0..self.columns.len() - 1)
+            .map(|column| {
+                let sum: f64 = chosen.iter().map(|ratios| ratios[column].ln()).sum();
+                (sum / chosen.len() as f64).exp()
+            })
+            .collect();
+        println!("| **geometric mean, {name}** | | {} |", cells(&ratios));
+        self.means
+            .push(json!({ "name": name, "rows": chosen.len(), "ratios": ratios }));
+    }
+
+    /// Writes everything, if a file is asked for.
+    pub fn finish(self, bench: &str, args: &Args) {
+        let Some(path) = &args.json else { return };
+        let report = json!({
+            "bench": bench,
+            "backend": args.backend,
+            "columns": self.columns,
+            "rows": self.rows,
+            "geometric_means": self.means,
+        });
+        if let Err(error) = fs::write(path, format!("{report:#}\n")) {
+            eprintln!("{}: {error}", path.display());
+            std::process::exit(1);
+        }
+    }
+}
+
+fn cells(ratios: &[f64]) -> String {
+    let cells: Vec<_> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    cells.join(" | ")
+}

@@ -1,0 +1,177 @@
+//! Whole networks with LinearConv against their dense twins: `cargo bench --bench model -- --help`.
+
+mod common;
+
+use std::time::Duration;
+
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use clap::Parser;
+use common::{Args, Contestant, Report, medians, time};
+use linearconv::{
+    CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, correlation_loss,
+};
+use linearconv_zoo::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName};
+
+const COLUMNS: [&str; 7] = [
+    "dense",
+    "full",
+    "rank 10",
+    "full, all layers",
+    "rank 10, all layers",
+    "full, all mat",
+    "rank 10, all mat",
+];
+const CLASSES: usize = 10;
+const TRAINING_BATCH: usize = 50;
+/// Every how many batches the correlation loss is added, as the zoo's recipes do.
+const INTERVAL: f64 = 10.0;
+
+fn main() {
+    let args = Args::parse();
+    let device = args.device();
+    let networks: &[NetworkName] = match args.quick {
+        true => &[NetworkName::Vgg11],
+        false => &[
+            NetworkName::Vgg11,
+            NetworkName::ResNet18,
+            NetworkName::MobileNetV2,
+        ],
+    };
+    let mut report = Report::new(&COLUMNS);
+    let mut overheads = Vec::new();
+    for network in networks {
+        for batch in [1, 32] {
+            let name = format!("{network}, inference, batch {batch}");
+            if name.contains(&args.only) {
+                report.row(&name, &inference(*network, batch, &args, &device));
+            }
+        }
+        let name = format!("{network}, training step, batch {TRAINING_BATCH}");
+        if name.contains(&args.only) {
+            let (seconds, overhead) = training(*network, &args, &device);
+            report.row(&name, &seconds);
+            overheads.push(format!("{network} {:.1} %", overhead * 100.0));
+        }
+    }
+    for workload in ["inference, batch 1", "inference, batch 32", "training step"] {
+        // The end keeps batch 1 from meaning others.
+        report.geometric_mean(workload, |name| {
+            name.ends_with(workload) || name.contains(&format!("{workload},"))
+        });
+    }
+    if !overheads.is_empty() {
+        println!("\nOf a step with rank 10, the correlation loss every 10 batches adds:");
+        println!("{}", overheads.join(", "));
+    }
+    report.finish("model", &args);
+}
+
+/// The network as each contestant has it.
+fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
+    let full = CoefficientsConfig::Full;
+    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
+    let materialized = |coefficients| {
+        LinearConv2dConfig::new([0, 0], [0, 0])
+            .with_coefficients(coefficients)
+            .with_evaluation(Evaluation::Materialized)
+            .into()
+    };
+    [
+        ConvConfig::dense(),
+        ConvConfig::auto(full),
+        ConvConfig::auto(rank_10),
+        ConvConfig::linear(full),
+        ConvConfig::linear(rank_10),
+        materialized(full),
+        materialized(rank_10),
+    ]
+    .map(|conv| {
+        let config = NetworkConfig {
+            conv,
+            channels: 3,
+            classes: CLASSES,
+        };
+        network.try_init(&config, device).expect("a valid network")
+    })
+    .into()
+}
+
+fn images(batch: usize, device: &Device) -> Tensor<4> {
+    let size = [batch, 3, IMAGE_SIDE, IMAGE_SIDE];
+    Tensor::random(size, Distribution::Default, device)
+}
+
+/// Seconds of every contestant to classify a batch.
+fn inference(network: NetworkName, batch: usize, args: &Args, device: &Device) -> Vec<f64> {
+    let images = images(batch, device);
+    let networks = contestants(network, device);
+    let mut contestants: Vec<Contestant> = networks
+        .iter()
+        .map(|network| -> Contestant {
+            let images = &images;
+            Box::new(move || time(device, || network.forward(images.clone())))
+        })
+        .collect();
+    let (turns, row) = effort(args);
+    medians(&mut contestants, turns, row)
+}
+
+/// Seconds of every contestant for a training step by Adam, a tenth of the correlation loss
+/// included, and the share of that in a step with rank 10.
+fn training(network: NetworkName, args: &Args, device: &Device) -> (Vec<f64>, f64) {
+    let device = device.clone().autodiff();
+    let images = images(TRAINING_BATCH, &device);
+    let labels = Tensor::<1, Int>::arange(0..TRAINING_BATCH as i64, &device)
+        .remainder_scalar(CLASSES as i64);
+    let networks = contestants(network, &device);
+    // Each contestant twice: without the correlation loss and with it.
+    let mut contestants: Vec<Contestant> = Vec::new();
+    for network in networks {
+        for regularized in [false, true] {
+            let mut trainer = Some((network.clone(), AdamConfig::new().init()));
+            let (images, labels, device) = (&images, &labels, &device);
+            contestants.push(Box::new(move || {
+                let (network, optimizer) = trainer.take().expect("put back after each step");
+                time(device, || {
+                    trainer = Some(step(network, optimizer, images, labels, regularized));
+                })
+            }));
+        }
+    }
+    let (turns, row) = effort(args);
+    let seconds = medians(&mut contestants, turns, row);
+    let pairs: Vec<[f64; 2]> = seconds.chunks(2).map(|pair| [pair[0], pair[1]]).collect();
+    let amortized = pairs
+        .iter()
+        .map(|[plain, regularized]| plain + (regularized - plain) / INTERVAL)
+        .collect();
+    let [plain, regularized] = pairs[2];
+    (amortized, (regularized - plain) / INTERVAL / plain)
+}
+
+fn step(
+    network: AnyNetwork,
+    mut optimizer: ModuleOptimizer,
+    images: &Tensor<4>,
+    labels: &Tensor<1, Int>,
+    regularized: bool,
+) -> (AnyNetwork, ModuleOptimizer) {
+    let scores = network.forward(images.clone());
+    let cross_entropy = CrossEntropyLossConfig::new().init(&images.device());
+    let mut loss = cross_entropy.forward(scores, labels.clone());
+    if regularized {
+        loss = loss + correlation_loss(&network) * 0.01;
+    }
+    let gradients = GradientsParams::from_grads(loss.backward(), &network);
+    (optimizer.step(1e-3, network, gradients), optimizer)
+}
+
+/// How many turns a row takes at least, and how long.
+fn effort(args: &Args) -> (usize, Duration) {
+    match args.quick {
+        true => (3, Duration::from_millis(500)),
+        false => (5, Duration::from_secs(3)),
+    }
+}
