@@ -108,7 +108,7 @@ fn backward_images<T: Real>(
     if let Some(input_gradient) = &mut input_gradient {
         input_gradient.fill(T::zero());
     }
-    let tiles = tiles(geometry, input.len() / operands.image_in());
+    let tiles = tiles(geometry, input.len() / operands.image_in(), parallel);
     let lengths = [
         geometry.filter_size(),
         filters,
@@ -149,18 +149,28 @@ fn backward_images<T: Real>(
             }
 
             let primary = Matrix::new(primary, operands.primary.rows());
+            let pointwise = tile.is_image(geometry) && geometry.is_pointwise();
             let patches = &mut patches[..geometry.filter_size() * tile.pixels];
             if wanted.primary {
                 let images = &input[tile.values(operands.image_in())];
-                gather(geometry, images, &tile.rows, patches, parallel);
+                let patches = if pointwise {
+                    images
+                } else {
+                    gather(geometry, images, &tile.rows, patches, parallel);
+                    &*patches
+                };
                 let patches = Matrix::new(patches, geometry.filter_size()).transpose();
                 product(&mut sums.primary, write, primary, patches, parallel);
             }
             if let Some(input_gradient) = &mut input_gradient {
-                let filters = operands.primary.transpose();
-                product(patches, Write::Replace, filters, primary, parallel);
                 let images = &mut input_gradient[tile.values(operands.image_in())];
-                scatter(geometry, patches, &tile.rows, images);
+                let filters = operands.primary.transpose();
+                if pointwise {
+                    product(images, Write::Replace, filters, primary, parallel);
+                } else {
+                    product(patches, Write::Replace, filters, primary, parallel);
+                    scatter(geometry, patches, &tile.rows, images, parallel);
+                }
             }
         }
     });

@@ -27,36 +27,54 @@ pub(super) fn forward<T: Real>(operands: &Operands<T>, input: &[T]) -> Vec<T> {
 fn forward_images<T: Real>(operands: &Operands<T>, input: &[T], output: &mut [T], parallel: bool) {
     let geometry = &operands.geometry;
     let filters = operands.filters();
-    let tiles = tiles(geometry, input.len() / operands.image_in());
+    let tiles = tiles(geometry, input.len() / operands.image_in(), parallel);
     let lengths =
         [geometry.filter_size(), filters, operands.rank()].map(|rows| rows * most_pixels(&tiles));
     with_buffers(lengths, |[patches, maps, reduced]| {
         for tile in tiles {
-            let patches = &mut patches[..geometry.filter_size() * tile.pixels];
             let images = &input[tile.values(operands.image_in())];
-            gather(geometry, images, &tile.rows, patches, parallel);
-
-            let maps = &mut maps[..filters * tile.pixels];
-            let (primary, secondary) = maps.split_at_mut(operands.primary.rows() * tile.pixels);
+            let whole = tile.is_image(geometry);
+            let patches = if whole && geometry.is_pointwise() {
+                images
+            } else {
+                let patches = &mut patches[..geometry.filter_size() * tile.pixels];
+                gather(geometry, images, &tile.rows, patches, parallel);
+                patches
+            };
             let patches = Matrix::new(patches, geometry.filter_size());
-            product(primary, Write::Replace, operands.primary, patches, parallel);
-            if let Some(mixing) = &operands.mixing {
-                let primary = Matrix::new(primary, operands.primary.rows());
-                let reduced = &mut reduced[..operands.rank() * tile.pixels];
-                combine(mixing, primary, reduced, secondary, parallel);
-            }
-
-            for (filter, map) in maps.chunks_exact(tile.pixels).enumerate() {
-                let bias = operands.bias(filter);
-                let mut values = map.iter();
-                for run in tile.runs(geometry, filters, filter) {
-                    for (output, value) in output[run].iter_mut().zip(&mut values) {
-                        *output = *value + bias;
-                    }
-                }
+            let reduced = &mut reduced[..operands.rank() * tile.pixels];
+            if whole {
+                let output = &mut output[tile.values(operands.image_out())];
+                apply(operands, patches, reduced, output, parallel);
+            } else {
+                let maps = &mut maps[..filters * tile.pixels];
+                apply(operands, patches, reduced, maps, parallel);
+                tile.store(geometry, filters, maps, output);
             }
         }
     });
+}
+
+/// Computes the maps of a tile from its patches.
+fn apply<T: Real>(
+    operands: &Operands<T>,
+    patches: Matrix<T>,
+    reduced: &mut [T],
+    maps: &mut [T],
+    parallel: bool,
+) {
+    let pixels = patches.columns();
+    let (primary, secondary) = maps.split_at_mut(operands.primary.rows() * pixels);
+    product(primary, Write::Replace, operands.primary, patches, parallel);
+    if let Some(mixing) = &operands.mixing {
+        let primary = Matrix::new(primary, operands.primary.rows());
+        combine(mixing, primary, reduced, secondary, parallel);
+    }
+    if let Some(bias) = operands.bias {
+        for (map, bias) in maps.chunks_exact_mut(pixels).zip(bias) {
+            map.iter_mut().for_each(|value| *value += *bias);
+        }
+    }
 }
 
 /// Computes the secondary maps from the primary ones.

@@ -60,4 +60,9 @@ impl Geometry {
     pub(super) fn in_step(&self) -> bool {
         self.stride == [1, 1] && self.input[1] == self.output[1]
     }
+
+    /// Whether the patches of an image are the image.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
+    }
 }

@@ -49,19 +49,31 @@ pub(super) fn scatter<T: Real>(
     patches: &mut [T],
     rows: &Range<usize>,
     images: &mut [T],
+    parallel: bool,
 ) {
     let windows = windows(geometry, rows);
     let plane = geometry.input_plane();
+    let image = geometry.channels * plane;
     let channel_patches = patches.len() / geometry.channels;
-    for (channel, patches) in patches.chunks_exact_mut(channel_patches).enumerate() {
+    // Adds the patches of one channel to a plane of every image, which begins at `start`.
+    let add = |patches: &mut [T], images: &mut [T], image: usize, start: usize| {
         let taps = patches.chunks_exact_mut(channel_patches / windows.len());
         for (window, row) in windows.iter().zip(taps) {
-            let images = images.chunks_exact_mut(geometry.channels * plane);
             let maps = row.chunks_exact_mut(rows.len() * geometry.output[1]);
-            for (image, map) in images.zip(maps) {
-                window.scatter(map, &mut image[channel * plane..][..plane]);
+            for (image, map) in images.chunks_exact_mut(image).zip(maps) {
+                window.scatter(map, &mut image[start..][..plane]);
             }
         }
+    };
+    // The channels of one image are slices of their own; those of several are not.
+    if parallel && images.len() == image {
+        let channels = images.par_chunks_exact_mut(plane);
+        let patches = patches.par_chunks_exact_mut(channel_patches);
+        let channels = patches.zip(channels);
+        channels.for_each(|(patches, channel)| add(patches, channel, plane, 0));
+    } else {
+        let channels = patches.chunks_exact_mut(channel_patches).enumerate();
+        channels.for_each(|(channel, patches)| add(patches, images, image, channel * plane));
     }
 }
 

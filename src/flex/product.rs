@@ -106,6 +106,10 @@ impl<'a, T> Matrix<'a, T> {
         self.rows
     }
 
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }

@@ -8,6 +8,8 @@ use super::product::Real;
 /// Output pixels of a tile: enough to be worth packing the filters for, few enough for their
 /// patches to stay in the caches.
 const PIXELS: usize = 256;
+/// The same where all threads work on one tile, and have to wait for each other at its end.
+const SHARED_PIXELS: usize = 1024;
 
 /// Some rows of one image, or all rows of several.
 #[derive(Debug)]
@@ -30,13 +32,14 @@ pub(super) fn share(batch_size: usize) -> (usize, bool) {
 }
 
 /// Tiles of about equal size.
-pub(super) fn tiles(geometry: &Geometry, images: usize) -> Vec<Tile> {
+pub(super) fn tiles(geometry: &Geometry, images: usize, parallel: bool) -> Vec<Tile> {
     let [height, width] = geometry.output;
+    let tile_pixels = if parallel { SHARED_PIXELS } else { PIXELS };
     let each = |total: usize, pixels: usize| {
-        let most = (PIXELS / pixels).max(1);
+        let most = (tile_pixels / pixels).max(1);
         total.div_ceil(total.div_ceil(most))
     };
-    let (images_each, rows_each) = if height * width < PIXELS {
+    let (images_each, rows_each) = if height * width < tile_pixels {
         (each(images, height * width), height)
     } else {
         (1, each(height, width))
@@ -62,25 +65,14 @@ pub(super) fn most_pixels(tiles: &[Tile]) -> usize {
 }
 
 impl Tile {
+    /// Whether the tile is one image: its maps then lie one after the other in those of the batch.
+    pub(super) fn is_image(&self, geometry: &Geometry) -> bool {
+        self.pixels == geometry.output_plane() && self.images.len() == 1
+    }
+
     /// The values of the tile's images among those of all images.
     pub(super) fn values(&self, image: usize) -> Range<usize> {
         self.images.start * image..self.images.end * image
-    }
-
-    /// The tile's part of each output map, image by image: the values' place among all maps, of
-    /// which an image has `filters`.
-    pub(super) fn runs(
-        &self,
-        geometry: &Geometry,
-        filters: usize,
-        filter: usize,
-    ) -> impl Iterator<Item = Range<usize>> {
-        let rows = self.rows.start * geometry.output[1]..self.rows.end * geometry.output[1];
-        let plane = geometry.output_plane();
-        self.images.clone().map(move |image| {
-            let start = (image * filters + filter) * plane;
-            start + rows.start..start + rows.end
-        })
     }
 
     /// Copies the tile's part of the first maps of all images, as many as fit.
@@ -96,12 +88,45 @@ impl Tile {
         tile_maps: &mut [T],
     ) {
         for (filter, map) in tile_maps.chunks_exact_mut(self.pixels).enumerate() {
-            let mut rest = map;
-            for run in self.runs(geometry, filters, filter) {
-                let values;
-                (values, rest) = rest.split_at_mut(run.len());
-                values.copy_from_slice(&maps[run]);
+            let runs = map.chunks_exact_mut(self.pixels / self.images.len());
+            for (run, place) in runs.zip(self.places(geometry, filters, filter)) {
+                run.copy_from_slice(&maps[place]);
             }
         }
+    }
+
+    /// Copies a tile's maps to their place among those of all images.
+    ///
+    /// # Shapes
+    /// - tile_maps: `[filters, pixels]`
+    /// - maps: `[images, filters, output]`
+    pub(super) fn store<T: Real>(
+        &self,
+        geometry: &Geometry,
+        filters: usize,
+        tile_maps: &[T],
+        maps: &mut [T],
+    ) {
+        for (filter, map) in tile_maps.chunks_exact(self.pixels).enumerate() {
+            let runs = map.chunks_exact(self.pixels / self.images.len());
+            for (run, place) in runs.zip(self.places(geometry, filters, filter)) {
+                maps[place].copy_from_slice(run);
+            }
+        }
+    }
+
+    /// Where the tile's part of one map is among all maps, image by image.
+    fn places(
+        &self,
+        geometry: &Geometry,
+        filters: usize,
+        filter: usize,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let [start, end] = [self.rows.start, self.rows.end].map(|row| row * geometry.output[1]);
+        let plane = geometry.output_plane();
+        self.images.clone().map(move |image| {
+            let map = (image * filters + filter) * plane;
+            map + start..map + end
+        })
     }
 }
