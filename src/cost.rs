@@ -89,13 +89,15 @@ impl LayerCost {
     /// The evaluation that is expected to be faster for `pixels` output pixels
     /// (batch × height × width): what [`Evaluation::Auto`] stands for.
     ///
-    /// That is the factored one where it needs at most two thirds of the multiply-adds; a smaller
-    /// saving does not pay for its further passes over the feature maps, as the layer bench shows
-    /// on stems. Grouped convolutions are materialized, because nothing else is valid for them.
+    /// That is the one with fewer multiply-adds, where those that build the kernel count one and a
+    /// half times, because the kernel is also copied. The layer bench shows it for the kernel of
+    /// the feature `flex` and for tensor operations alike. Grouped convolutions are materialized,
+    /// because nothing else is valid for them.
     pub fn cheaper(&self, pixels: usize) -> Evaluation {
         let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
             .map(|evaluation| self.multiply_adds(evaluation, pixels));
-        if self.groups == 1 && 3 * factored <= 2 * materialized {
+        let build = self.multiply_adds(Evaluation::Materialized, 0);
+        if self.groups == 1 && 2 * factored <= 2 * materialized + build {
             Evaluation::Factored
         } else {
             Evaluation::Materialized

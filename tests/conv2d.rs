@@ -59,6 +59,35 @@ fn conv2d_is_burns() {
         (Sizes([1, 5, 4], [19, 23], [3, 3]), [1, 1], same, [1, 1], 1),
         (Sizes([2, 2, 3], [3, 300], [3, 3]), [1, 1], same, [1, 1], 1),
         (Sizes([1, 2, 3], [40, 41], [3, 3]), [1, 1], same, [1, 1], 1),
+        // Enough work to be shared: by images, and within one image of several tiles.
+        (
+            Sizes([5, 24, 40], [21, 20], [3, 3]),
+            [1, 1],
+            same,
+            [1, 1],
+            1,
+        ),
+        (
+            Sizes([1, 24, 40], [40, 41], [3, 3]),
+            [1, 1],
+            same,
+            [1, 1],
+            1,
+        ),
+        (
+            Sizes([1, 24, 40], [60, 61], [3, 3]),
+            [2, 2],
+            same,
+            [1, 1],
+            1,
+        ),
+        (
+            Sizes([1, 64, 72], [40, 41], [1, 1]),
+            [1, 1],
+            none,
+            [1, 1],
+            1,
+        ),
         // Rows of input and output out of step.
         (Sizes([3, 2, 4], [19, 23], [3, 3]), [2, 2], same, [1, 1], 1),
         (
@@ -125,14 +154,14 @@ fn layers_equal_dense_ones_however_the_work_is_divided() {
         CoefficientsConfig::Full,
         CoefficientsConfig::LowRank { rank: 3 },
     ] {
-        for (batch, side) in [(1, 4), (1, 21), (7, 21), (37, 4)] {
-            let config = LinearConv2dConfig::new([3, 10], [3, 3])
+        for (batch, side) in [(1, 4), (1, 37), (7, 21), (37, 4)] {
+            let config = LinearConv2dConfig::new([24, 40], [3, 3])
                 .with_padding(Explicit(1, 1, 1, 1))
                 .with_coefficients(coefficients);
             let layer = layer(&config, &device);
             let outcome = |evaluation| {
                 let layer = layer.clone().with_evaluation(evaluation);
-                let input = tensor([batch, 3, side, side], 3, &device).require_grad();
+                let input = tensor([batch, 24, side, side], 3, &device).require_grad();
                 let output = layer.forward(input.clone());
                 let gradients = weighted_sum(output.clone()).backward();
                 let primary = layer.primary.val().grad(&gradients).expect("gradient");

@@ -78,23 +78,87 @@ fn multiply_adds_are_those_of_the_formulas() {
 }
 
 #[test]
-fn auto_factors_where_that_saves_a_third_of_the_multiply_adds() {
+fn auto_takes_fewer_multiply_adds_and_counts_half_of_the_kernels_again() {
     use Evaluation::{Auto, Factored, Materialized};
 
-    for (channels, kernel, pixels, expected) in [
-        (3, 3, 1024, Materialized),
-        (3, 3, 1, Factored),
-        (64, 1, 1024, Materialized),
-        (64, 3, 1024, Factored),
-        (512, 3, 4, Factored),
+    for (channels, filters, kernel, pixels, expected) in [
+        (3, 64, 3, 1024, Materialized),
+        (3, 64, 3, 1, Factored),
+        (24, 144, 1, 1024, Materialized),
+        // As many multiply-adds per pixel either way, but no kernel to build.
+        (64, 128, 1, 1 << 20, Factored),
+        (64, 64, 3, 1024, Factored),
+        (512, 512, 3, 4, Factored),
+        // Materialized needs fewer, but the kernel is to be copied.
+        (160, 960, 1, 256, Factored),
+        (160, 960, 1, 1024, Materialized),
     ] {
-        let config = LinearConv2dConfig::new([channels, 64], [kernel, kernel]);
-        let cost = config.init(&device()).cost();
+        let config = LinearConv2dConfig::new([channels, filters], [kernel, kernel]);
+        let cost = config.cost().expect("valid");
         let of = |evaluation| cost.multiply_adds(evaluation, pixels);
-        let saved = of(Factored) as f64 / of(Materialized) as f64;
-        assert_eq!(saved < 2.0 / 3.0, expected == Factored, "{cost:?}: {saved}");
-        assert_eq!(cost.cheaper(pixels), expected);
+        let build = cost.multiply_adds(Materialized, 0) as f64;
+        let saves = of(Factored) as f64 <= of(Materialized) as f64 + build / 2.0;
+        assert_eq!(saves, expected == Factored, "{cost:?}");
+        assert_eq!(cost.cheaper(pixels), expected, "{cost:?}");
         assert_eq!(of(Auto), of(expected));
+    }
+}
+
+#[test]
+fn a_configuration_knows_the_cost_of_its_layer() {
+    for variant in variants() {
+        let config = LinearConv2dConfig::new([8, 24], [3, 5])
+            .with_groups(4)
+            .with_primary_ratio(0.25)
+            .with_coefficients(variant);
+        let layer = config.init(&device());
+        assert_eq!(config.cost().expect("valid"), layer.cost());
+    }
+}
+
+/// The policy `Auto`: layers by whether LinearConv pays, and errors as ever.
+#[test]
+fn the_auto_policy_replaces_layers_that_get_smaller() {
+    let policy = |coefficients| ConvConfig::auto(coefficients);
+    let full = policy(CoefficientsConfig::Full);
+    let rank_10 = policy(CoefficientsConfig::LowRank { rank: 10 });
+    let square = |channels, filters| Conv2dConfig::new([channels, filters], [3, 3]);
+    let pointwise = |channels, filters| Conv2dConfig::new([channels, filters], [1, 1]);
+    for (policy, layer, expected) in [
+        (&full, square(64, 64), true),
+        (&full, pointwise(144, 24), true),
+        (&full, pointwise(256, 256), true),
+        // The stem, widening and depthwise layers.
+        (&full, square(3, 64), false),
+        (&full, pointwise(24, 144), false),
+        (&full, pointwise(64, 128), false),
+        (&full, square(64, 64).with_groups(64), false),
+        (&full, square(64, 64).with_groups(2), false),
+        // One filter leaves none to combine; 16 are too few for rank 10.
+        (&full, square(64, 1), false),
+        (&rank_10, square(64, 16), false),
+        (&rank_10, square(64, 20), true),
+    ] {
+        let conv = policy.with_layer(layer.clone()).init(&device());
+        assert_eq!(matches!(conv, Conv::Linear(_)), expected, "{layer}");
+        let dense = ConvConfig::from(layer).init(&device());
+        assert_eq!(conv.cost().dense(), dense.cost());
+        assert!(conv.cost().parameters() <= dense.cost().parameters());
+        if expected {
+            assert!(conv.cost().parameters() < dense.cost().parameters());
+        }
+    }
+
+    for invalid in [
+        policy(CoefficientsConfig::LowRank { rank: 0 }),
+        policy(CoefficientsConfig::RankRatio { ratio: 2.0 }),
+    ] {
+        assert!(
+            invalid
+                .with_layer(square(64, 64))
+                .try_init(&device())
+                .is_err()
+        );
     }
 }
 

@@ -23,7 +23,9 @@ pub(super) fn backward<T: Real>(
     gradient: &[T],
 ) -> PerOperand<Vec<T>> {
     let batch_size = input.len() / operands.image_in();
-    let (images, parallel) = share(batch_size);
+    // Backward there is about twice the work.
+    let division = share(batch_size, 2 * operands.multiply_adds());
+    let images = division.images;
     let mut input_gradient = vec![T::zero(); if wanted.input { input.len() } else { 0 }];
     let mut input_gradients = input_gradient.chunks_mut(images * operands.image_in());
     let shares: Vec<_> = input
@@ -40,11 +42,13 @@ pub(super) fn backward<T: Real>(
             }
         })
         .collect();
+    let work = |share| backward_images(operands, wanted, share, division.parallel);
     // Collected, then summed in order, so that a result does not depend on who was faster.
-    let sums: Vec<PerOperand<Vec<T>>> = shares
-        .into_par_iter()
-        .map(|share| backward_images(operands, wanted, share, parallel))
-        .collect();
+    let sums: Vec<PerOperand<Vec<T>>> = if division.alone {
+        shares.into_iter().map(work).collect()
+    } else {
+        shares.into_par_iter().map(work).collect()
+    };
     let sums = sums.into_iter().reduce(|mut total, sums| {
         for (total, sums) in [
             (&mut total.primary, sums.primary),

@@ -15,12 +15,16 @@ use super::tiles::{most_pixels, share, tiles};
 /// - output: `[batch_size, m + n, output]`
 pub(super) fn forward<T: Real>(operands: &Operands<T>, input: &[T]) -> Vec<T> {
     let batch_size = input.len() / operands.image_in();
-    let (images, parallel) = share(batch_size);
+    let shares = share(batch_size, operands.multiply_adds());
     let mut output = vec![T::zero(); batch_size * operands.image_out()];
-    output
-        .par_chunks_mut(images * operands.image_out())
-        .zip(input.par_chunks(images * operands.image_in()))
-        .for_each(|(output, input)| forward_images(operands, input, output, parallel));
+    if shares.alone {
+        forward_images(operands, input, &mut output, false);
+    } else {
+        output
+            .par_chunks_mut(shares.images * operands.image_out())
+            .zip(input.par_chunks(shares.images * operands.image_in()))
+            .for_each(|(output, input)| forward_images(operands, input, output, shares.parallel));
+    }
     output
 }
 

@@ -90,6 +90,14 @@ impl<T: Real> Operands<'_, T> {
         row.map_or(0, Matrix::rows)
     }
 
+    /// Multiply-adds of one image forward.
+    pub(super) fn multiply_adds(&self) -> usize {
+        let mixing = self.mixing.as_ref().map_or(0, |mixing| {
+            mixing.column.len() + mixing.row.as_ref().map_or(0, Matrix::len)
+        });
+        self.geometry.output_plane() * (self.primary.len() + mixing)
+    }
+
     /// Values of one image of the input.
     pub(super) fn image_in(&self) -> usize {
         self.geometry.channels * self.geometry.input_plane()

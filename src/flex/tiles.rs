@@ -20,14 +20,33 @@ pub(super) struct Tile {
     pub(super) pixels: usize,
 }
 
-/// The images that one thread takes, and whether it needs the others' help: with fewer images
-/// than threads, the work on an image is divided instead.
-pub(super) fn share(batch_size: usize) -> (usize, bool) {
+/// How the images of a batch are shared out.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// Images of a share. Each share is the work of one thread.
+    pub(super) images: usize,
+    /// Whether other threads help with a share: with fewer images than threads there is only one.
+    pub(super) parallel: bool,
+    /// Whether there is one share, too small to be handed to other threads.
+    pub(super) alone: bool,
+}
+
+/// Multiply-adds below which waking other threads costs more than they save.
+const ALONE: usize = 4_000_000;
+
+/// Shares out a batch of which each image takes the given multiply-adds.
+pub(super) fn share(batch_size: usize, multiply_adds: usize) -> Shares {
     let threads = rayon::current_num_threads();
-    if batch_size < threads {
-        (batch_size, true)
-    } else {
-        (batch_size.div_ceil(threads), threads == 1)
+    let alone = threads == 1 || batch_size * multiply_adds < ALONE;
+    let parallel = !alone && batch_size < threads;
+    Shares {
+        images: if alone || parallel {
+            batch_size
+        } else {
+            batch_size.div_ceil(threads)
+        },
+        parallel,
+        alone,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use clap::ValueEnum;
 use linearconv::{CoefficientsConfig, ConvConfig, Error, Evaluation};
-use linearconv_zoo::cli::{ConvArgs, Layers};
+use linearconv_zoo::cli::{ConvArgs, Layers, Variant};
 use linearconv_zoo::models::{
-    AllConvConfig, BaseConfig, MobileNetV2Config, Network, NetworkConfig, ResNeXtConfig,
-    ResNetConfig, SqueezeNetConfig, VggConfig, trainable_parameters,
+    AllConvConfig, BaseConfig, MobileNetV2Config, Network, NetworkConfig, NetworkName,
+    ResNeXtConfig, ResNetConfig, SqueezeNetConfig, VggConfig, trainable_parameters,
 };
 use linearconv_zoo::paper::paper_costs;
 use linearconv_zoo::trace::trace;
@@ -229,4 +230,27 @@ fn a_rank_that_does_not_fit_is_an_error() {
         })
     ));
     assert!(matches!(mobilenet(0), Some(Error::Rank { rank: 0, .. })));
+}
+
+/// By default every network has at most the parameters of its dense twin, MobileNetV2 among them,
+/// which the paper's way makes larger.
+#[test]
+fn no_network_grows_by_default() {
+    for network in NetworkName::value_variants() {
+        let count = |conv| {
+            let network = network.try_init(&config(conv), &device()).expect("valid");
+            trainable_parameters(&network)
+        };
+        let dense = count(ConvConfig::dense());
+        for variant in [Variant::Full, Variant::LowRank, Variant::Sparse] {
+            let auto = ConvArgs::new(variant).policy(*network).expect("valid");
+            assert!(count(auto) < dense, "{network} {variant:?}");
+        }
+    }
+    let mobilenet = |conv| {
+        let network = MobileNetV2Config.try_init(&config(conv), &device());
+        trainable_parameters(&network.expect("valid"))
+    };
+    let full = CoefficientsConfig::Full;
+    assert!(mobilenet(ConvConfig::linear(full)) > mobilenet(ConvConfig::dense()));
 }
