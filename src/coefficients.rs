@@ -72,6 +72,21 @@ impl CoefficientsConfig {
         })
     }
 
+    /// Trainable coefficients of the given values, in the shapes of this configuration: a row is
+    /// there where it has a rank. No sparse one is masked out.
+    #[cfg(feature = "fit")]
+    pub(crate) fn with_values(&self, Factors { row, column }: Factors) -> Coefficients {
+        let weight = Param::from_tensor(column);
+        match (self, row) {
+            (_, Some(row)) => Coefficients::LowRank(LowRankCoefficients {
+                column: weight,
+                row: Param::from_tensor(row),
+            }),
+            (Self::Sparse { .. }, None) => Coefficients::Sparse(SparseCoefficients::new(weight)),
+            (_, None) => Coefficients::Full(FullCoefficients { weight }),
+        }
+    }
+
     /// New coefficients, drawn from U(-0.1, 0.1) as the reference implementation does.
     pub(crate) fn try_init(
         &self,
@@ -85,14 +100,10 @@ impl CoefficientsConfig {
                 column: draw([secondary, rank]),
                 row: draw([rank, primary]),
             }),
-            Self::Sparse { .. } => Coefficients::Sparse(SparseCoefficients {
-                weight: draw([secondary, primary]),
-                threshold: Param::initialized(ParamId::new(), Tensor::zeros([1], device)),
-                mask: Param::initialized(
-                    ParamId::new(),
-                    Tensor::full([secondary, primary], true, device),
-                ),
-            }),
+            Self::Sparse { .. } => {
+                let weight = draw([secondary, primary]);
+                Coefficients::Sparse(SparseCoefficients::new(weight))
+            }
             Self::Full | Self::RankRatio { .. } => Coefficients::Full(FullCoefficients {
                 weight: draw([secondary, primary]),
             }),
@@ -156,6 +167,16 @@ impl LowRankCoefficients {
 }
 
 impl SparseCoefficients {
+    /// All of them count.
+    fn new(weight: Param<Tensor<2>>) -> Self {
+        let (shape, device) = (weight.lazy_shape(), weight.lazy_device());
+        Self {
+            threshold: Param::initialized(ParamId::new(), Tensor::zeros([1], &device)),
+            mask: Param::initialized(ParamId::new(), Tensor::full(shape, true, &device)),
+            weight,
+        }
+    }
+
     fn masked(&self) -> Tensor<2> {
         // Filling, unlike multiplying by a float mask, works in any float type.
         self.weight.val().mask_fill(self.mask.val().bool_not(), 0.0)
@@ -255,6 +276,9 @@ impl Factors {
         self.row.into_iter().chain([self.column])
     }
 }
+
+/// The name under which visitors, records and paths meet coefficients beside a weight.
+pub(crate) const REPARAMETERIZATION: &str = "linear_conv";
 
 /// Whether visitors meet a matrix of coefficients under this container and field.
 pub(crate) fn is_coefficient_matrix(container: &str, field: &str) -> bool {

@@ -118,8 +118,13 @@ impl ConvConfig {
                 Ok(Conv::Dense(config.init(device)))
             }
             Self::Linear(config) => config.try_init(device).map(Conv::Linear),
-            Self::Auto(config) if pays(config) => config.try_init(device).map(Conv::Linear),
-            Self::Auto(config) => Self::Dense(dense_twin(config)).try_init(device),
+            Self::Auto(config) => {
+                if config.fits()? && config.cost()?.pays() {
+                    config.try_init(device).map(Conv::Linear)
+                } else {
+                    Self::Dense(dense_twin(config)).try_init(device)
+                }
+            }
         }
     }
 }
@@ -144,17 +149,6 @@ fn dense_twin(config: &LinearConv2dConfig) -> Conv2dConfig {
         .with_groups(config.groups)
         .with_padding(config.padding.clone())
         .with_bias(config.bias)
-}
-
-/// Whether `Auto` uses LinearConv. A setting that no layer could have does not make it dense:
-/// it is left to be reported.
-fn pays(config: &LinearConv2dConfig) -> bool {
-    match config.cost() {
-        Ok(cost) => cost.pays(),
-        Err(Error::Rank { rank: 1.., .. }) => false,
-        Err(Error::PrimaryRatio { ratio, .. }) => !(ratio > 0.0 && ratio < 1.0),
-        Err(_) => true,
-    }
 }
 
 impl From<Conv2dConfig> for ConvConfig {

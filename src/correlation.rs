@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, DType, Device, Tensor};
 
-use crate::coefficients::is_coefficient_matrix;
+use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix};
 
 /// Pearson correlation of the rows of a matrix, as NumPy's `corrcoef`.
 ///
@@ -33,7 +33,7 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 }
 
 /// The correlation loss of the paper, summed over every [`LinearConv2d`](crate::LinearConv2d)
-/// inside a module.
+/// and every weight that [`LinearConv`](crate::LinearConv) reparameterized inside a module.
 ///
 /// ```text
 /// Σ_layers Σ_ij |ρ_ij - δ_ij|        ρ: correlation_matrix of the flattened primary filters
@@ -56,7 +56,7 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 /// assert!(conv.primary.val().grad(&gradients).is_some());
 /// ```
 pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
-    sum_over(module, is_primary, |filters| {
+    sum_over(module, Select::Primary, |filters| {
         let dtype = filters.dtype();
         off_diagonal_correlation(filters, gram_of_symmetric_loss)
             .abs()
@@ -65,8 +65,8 @@ pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
     })
 }
 
-/// The L1 norm of the coefficients, summed over every [`LinearConv2d`](crate::LinearConv2d)
-/// inside a module: of the stored matrices, so of both factors of low-rank coefficients, and of
+/// The L1 norm of the coefficients, summed over every [`LinearConv2d`](crate::LinearConv2d) and
+/// every reparameterized weight inside a module: of the stored matrices, so of both factors of low-rank coefficients, and of
 /// sparse ones before masking, as the reference does.
 ///
 /// The reference adds 0.01 times this norm for the sparse variant. The result is part of the
@@ -75,11 +75,7 @@ pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
 /// # Shapes
 /// - output: `[1]`
 pub fn coefficient_l1<M: Module>(module: &M) -> Tensor<1> {
-    sum_over(module, is_coefficient_matrix, |matrix| matrix.abs().sum())
-}
-
-fn is_primary(container: &str, field: &str) -> bool {
-    container == "Struct:LinearConv2d" && field == "primary"
+    sum_over(module, Select::Coefficients, |matrix| matrix.abs().sum())
 }
 
 /// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway, from the
@@ -136,18 +132,25 @@ fn diagonal(size: usize, device: &Device) -> Tensor<2, Bool> {
     Tensor::<2, Bool>::diag_mask([size, size], 0, device).bool_not()
 }
 
-/// Sums `term` over the parameters of a module that `select` chooses by the container that owns
-/// them and their field in it, as [`ModuleVisitor::enter_module`] names the two. A parameter of
-/// more than two dimensions comes as a matrix, its trailing dimensions flattened.
-fn sum_over<M: Module>(
-    module: &M,
-    select: fn(container: &str, field: &str) -> bool,
-    term: fn(Tensor<2>) -> Tensor<1>,
-) -> Tensor<1> {
+/// Which parameters of a module are summed over. What visitors are told of them,
+/// [`ModuleVisitor::enter_module`] explains.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Select {
+    /// Primary filters: of layers, and under [`LinearConv`](crate::LinearConv)'s
+    /// reparameterization.
+    Primary,
+    /// Matrices of coefficients.
+    Coefficients,
+}
+
+/// Sums `term` over the selected parameters of a module. A parameter of more than two dimensions
+/// comes as a matrix, its trailing dimensions flattened.
+fn sum_over<M: Module>(module: &M, select: Select, term: fn(Tensor<2>) -> Tensor<1>) -> Tensor<1> {
     let mut visitor = Sum {
         select,
         term,
         selected: false,
+        base: None,
         sum: None,
     };
     module.visit(&mut visitor);
@@ -158,29 +161,52 @@ fn sum_over<M: Module>(
 }
 
 struct Sum {
-    select: fn(&str, &str) -> bool,
+    select: Select,
     term: fn(Tensor<2>) -> Tensor<1>,
     /// Whether the parameter that is visited next is one to sum over.
     selected: bool,
+    /// The parameter visited last, which a reparameterization that follows makes primary filters.
+    base: Option<Tensor<2>>,
     sum: Option<Tensor<1>>,
 }
 
-impl ModuleVisitor for Sum {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.selected = (self.select)(container_type, name);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !self.selected {
-            return;
-        }
-        let value = param.val();
-        let rows = value.dims()[0] as i64;
-        let term = (self.term)(value.reshape([rows, -1]));
+impl Sum {
+    fn add(&mut self, rows: Tensor<2>) {
+        let term = (self.term)(rows);
         // Layers of one model may live on several devices.
         self.sum = Some(match self.sum.take() {
             Some(sum) => term.to_device(&sum.device()) + sum,
             None => term,
         });
+    }
+}
+
+impl ModuleVisitor for Sum {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if self.select == Select::Primary
+            && container_type == "Reparameterization"
+            && name == REPARAMETERIZATION
+            && let Some(base) = self.base.take()
+        {
+            self.add(base);
+        }
+        self.selected = match self.select {
+            Select::Primary => container_type == "Struct:LinearConv2d" && name == "primary",
+            Select::Coefficients => is_coefficient_matrix(container_type, name),
+        };
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let rows = || {
+            let value = param.val();
+            let rows = value.dims()[0] as i64;
+            value.reshape([rows, -1])
+        };
+        self.base = None;
+        if self.selected {
+            self.add(rows());
+        } else if D == 4 && self.select == Select::Primary {
+            self.base = Some(rows());
+        }
     }
 }

@@ -1,6 +1,8 @@
+use alloc::string::String;
+
 use thiserror::Error;
 
-/// Why a layer cannot be built, with the offending values.
+/// Why a layer cannot be built or a model not compressed, with the offending values.
 ///
 /// Returned by [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init);
 /// [`init`](crate::LinearConv2dConfig::init) panics with the same message.
@@ -95,5 +97,67 @@ pub enum Error {
         begin: usize,
         /// The last step of the ramp.
         end: usize,
+    },
+
+    /// A number of primary filters leaves no secondary filter, or is 0.
+    #[error("primary filters must be at least 1 and fewer than all, got {primary} of {filters}")]
+    Primary {
+        /// The number of primary filters.
+        primary: usize,
+        /// The number of all filters.
+        filters: usize,
+    },
+
+    /// The goal of a compression is not a share.
+    #[error("the {name} to compress to must lie above 0 and be at most 1, got {value}")]
+    Share {
+        /// What the goal is about.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+
+    /// A compression asks for fewer weights than its layers can be made of.
+    #[error(
+        "no plan reaches a {name} of {value}: these layers need at least {smallest} of their \
+         {dense} weights"
+    )]
+    Budget {
+        /// What the goal is about.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// The weights of the smallest plan.
+        smallest: usize,
+        /// The weights of the dense layers.
+        dense: usize,
+    },
+
+    /// LinearConv was applied to this model already.
+    #[error(
+        "{path} is reparameterized by LinearConv already; call `materialize()` to make it dense \
+         before compressing the model again"
+    )]
+    Reparameterized {
+        /// Where in the model.
+        path: String,
+    },
+
+    /// A plan was applied to another model than the one it was made for.
+    #[error("the plan is for another model: this one has no convolution weight {path} as planned")]
+    OtherModel {
+        /// Where in the model the plan was made for.
+        path: String,
+    },
+
+    /// Responses do not have one row for each filter.
+    #[error("{path} has {filters} filters, but there are responses of {responses}")]
+    Responses {
+        /// Where in the model.
+        path: String,
+        /// The number of filters.
+        filters: usize,
+        /// The rows of the responses.
+        responses: usize,
     },
 }

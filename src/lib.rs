@@ -65,6 +65,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 /// Runs the example of the README.
 #[cfg(doctest)]
@@ -72,22 +74,34 @@ extern crate alloc;
 struct Readme;
 
 mod coefficients;
+#[cfg(feature = "fit")]
+mod compression;
 mod conv;
 mod convolution;
 mod correlation;
 mod cost;
 mod error;
+#[cfg(feature = "fit")]
+mod fit;
 #[cfg(feature = "flex")]
 mod flex;
 mod linear_conv2d;
 pub mod pruning;
+#[cfg(feature = "fit")]
+mod reparameterize;
 
 pub use coefficients::{
     Coefficients, CoefficientsConfig, FullCoefficients, LowRankCoefficients, SparseCoefficients,
 };
+#[cfg(feature = "fit")]
+pub use compression::{Compression, Plan, PlannedLayer, conv2d_weights};
 pub use conv::{Conv, ConvConfig};
 pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
 pub use cost::{Evaluation, LayerCost};
 pub use error::Error;
+#[cfg(feature = "fit")]
+pub use fit::Choice;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};
+#[cfg(feature = "fit")]
+pub use reparameterize::{CombinedFilters, LinearConv};

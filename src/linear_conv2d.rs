@@ -1,16 +1,18 @@
 use alloc::{format, vec};
 
 use burn::config::Config;
-use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
 use crate::convolution::{linear_conv2d, padding};
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
+#[cfg(feature = "fit")]
+use crate::fit::{Choice, Spectrum};
 
 /// Configuration to create a [`LinearConv2d`] layer: Burn's
 /// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), with the same fields, defaults and builders,
@@ -100,6 +102,7 @@ impl LinearConv2dConfig {
             dilation: self.dilation,
             groups: self.groups,
             padding: self.padding.clone(),
+            order: None,
             evaluation: self.evaluation,
         })
     }
@@ -127,6 +130,19 @@ impl LinearConv2dConfig {
             rank: self.coefficients.rank(secondary, primary)?,
             bias: self.bias,
         })
+    }
+
+    /// Whether the layer is wide enough for its ratio and rank.
+    ///
+    /// # Errors
+    /// As [`cost`](Self::cost) where no width would do.
+    pub(crate) fn fits(&self) -> Result<bool, Error> {
+        match self.cost() {
+            Ok(_) => Ok(true),
+            Err(Error::Rank { rank: 1.., .. }) => Ok(false),
+            Err(Error::PrimaryRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn primary_filters(&self) -> Result<usize, Error> {
@@ -204,6 +220,10 @@ pub struct LinearConv2d {
     /// The padding configuration.
     #[module(skip)]
     pub padding: PaddingConfig2d,
+    /// Where the outputs do not have the primary filters in front: the place of each filter behind
+    /// the primary and the secondary ones, `[channels_out]`. The bias is in the order of the
+    /// filters, before they are put in their places.
+    pub order: Option<Param<Tensor<1, Int>>>,
     #[module(skip)]
     evaluation: Evaluation,
 }
@@ -247,10 +267,19 @@ impl LinearConv2d {
             _ => (self.weight(), None),
         };
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        linear_conv2d(input, filters, factors, bias, options)
+        let output = linear_conv2d(input, filters, factors, bias, options);
+        self.in_order(output, 1)
     }
 
-    /// The whole kernel, primary filters first.
+    /// Puts what there is of each filter in its place.
+    fn in_order<const D: usize>(&self, values: Tensor<D>, dimension: usize) -> Tensor<D> {
+        match &self.order {
+            Some(order) => values.select(dimension, order.val()),
+            None => values,
+        }
+    }
+
+    /// The whole kernel, its filters in the order of the outputs.
     ///
     /// # Shapes
     /// - output: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
@@ -259,23 +288,99 @@ impl LinearConv2d {
         let [_, channels, height, width] = primary.dims();
         let rows: Tensor<2> = primary.flatten(1, 3);
         let secondary = self.coefficients.factors().combine_rows(rows.clone());
-        let kernel = Tensor::cat(vec![rows, secondary], 0);
+        let kernel = self.in_order(Tensor::cat(vec![rows, secondary], 0), 0);
         kernel.reshape([-1, channels as i64, height as i64, width as i64])
     }
 
     /// The dense convolution with the same output: the kernel is built once and becomes a
-    /// trainable parameter of its own, the bias keeps its identity. The inverse of compression,
-    /// for exporting a trained layer.
+    /// trainable parameter of its own, as does the bias, unless the outputs have the order of the
+    /// filters: then it keeps its identity. The inverse of compression, for exporting a trained
+    /// layer.
     pub fn to_conv2d(&self) -> Conv2d {
         Conv2d {
             weight: Param::from_tensor(self.weight().detach()),
-            bias: self.bias.clone(),
+            bias: match &self.order {
+                None => self.bias.clone(),
+                Some(_) => self
+                    .bias
+                    .as_ref()
+                    .map(|bias| Param::from_tensor(self.in_order(bias.val(), 0).detach())),
+            },
             stride: self.stride,
             kernel_size: self.kernel_size,
             dilation: self.dilation,
             groups: self.groups,
             padding: self.padding.clone(),
         }
+    }
+
+    /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
+    /// of the difference over the norm, of the filters or, given a calibration batch of the
+    /// layer's inputs, of its outputs without bias, whose error is then the least.
+    ///
+    /// Primary filters are chosen among the given ones, by a QR decomposition with pivoting. The
+    /// outputs keep their order.
+    ///
+    /// # Errors
+    /// [`Error::Primary`], and those of the coefficients' configuration.
+    ///
+    /// # Panics
+    /// Panics if the calibration batch is no input of the layer.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::{Device, Tensor};
+    /// use linearconv::{Choice, CoefficientsConfig, LinearConv2d};
+    ///
+    /// let device = Device::default();
+    /// let dense = Conv2dConfig::new([4, 8], [3, 3]).init(&device);
+    /// let half = Choice { primary: 4, coefficients: CoefficientsConfig::Full };
+    /// let (layer, error) = LinearConv2d::from_conv2d(&dense, half, None).unwrap();
+    /// assert!(error > 0.0 && error < 1.0);
+    /// assert_eq!(layer.forward(Tensor::zeros([1, 4, 9, 9], &device)).dims(), [1, 8, 7, 7]);
+    /// ```
+    #[cfg(feature = "fit")]
+    pub fn from_conv2d(
+        conv: &Conv2d,
+        choice: Choice,
+        calibration: Option<Tensor<4>>,
+    ) -> Result<(Self, f64), Error> {
+        let weight = conv.weight.val();
+        let [filters, channels, height, width] = weight.dims();
+        let primary = choice.primary;
+        if !(1..filters).contains(&primary) {
+            return Err(Error::Primary { primary, filters });
+        }
+        // A leaf stays one when it is detached; what is computed from it does not.
+        let rows: Tensor<2> = weight.flatten(1, 3).detach();
+        let responses = calibration.map(|input| {
+            let unbiased = Conv2d {
+                bias: None,
+                ..conv.clone()
+            };
+            let output = unbiased.forward(input).detach().swap_dims(0, 1);
+            output.flatten::<2>(1, 3)
+        });
+        let spectrum = Spectrum::new(responses.as_ref().unwrap_or(&rows));
+        let (split, error) = spectrum.split(&rows, primary, &choice.coefficients)?;
+        let size = [primary, channels, height, width];
+        let layer = Self {
+            primary: Param::from_tensor(split.primary.reshape(size)),
+            coefficients: split.coefficients,
+            bias: conv
+                .bias
+                .as_ref()
+                .map(|bias| Param::from_tensor(bias.val().select(0, split.kept).detach())),
+            stride: conv.stride,
+            kernel_size: conv.kernel_size,
+            dilation: conv.dilation,
+            groups: conv.groups,
+            padding: conv.padding.clone(),
+            order: Some(Param::initialized(ParamId::new(), split.order)),
+            evaluation: Evaluation::Auto,
+        };
+        Ok((layer, error))
     }
 
     /// The same layer with another evaluation.

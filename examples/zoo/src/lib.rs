@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod cli;
 pub mod compare;
+pub mod compress;
 pub mod data;
 pub mod error;
 pub mod models;

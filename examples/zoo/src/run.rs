@@ -21,7 +21,7 @@ use burn::train::{ExecutionStrategy, Learner, LearningResult, SupervisedTraining
 use linearconv::pruning::sparsity;
 
 use crate::Error;
-use crate::cli::Args;
+use crate::cli::{Args, TrainingArgs};
 use crate::data::{LoaderConfig, Loaders};
 use crate::models::{
     AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters,
@@ -65,7 +65,7 @@ impl Run {
         let settings = &self.settings;
         let (training, recipe) = (&settings.training, &settings.recipe);
         let device = training.backend.device()?;
-        let loaders = self.load(&device)?;
+        let loaders = load(training, recipe, self.finished_epochs, &device)?;
         let config = NetworkConfig {
             conv: settings
                 .conv
@@ -105,21 +105,6 @@ impl Run {
         let model = self.folder.join("model.bpk");
         trained.classifier.network.save_file(model)?;
         Ok(report)
-    }
-
-    fn load(&self, device: &Device) -> Result<Loaders, Error> {
-        let (training, recipe) = (&self.settings.training, &self.settings.recipe);
-        let data_dir = training.data_dir.as_deref();
-        let dataset = training.dataset.load(data_dir, training.download)?;
-        let config = LoaderConfig {
-            batch_size: recipe.batch_size,
-            validation_share: recipe.validation_share,
-            train_limit: recipe.train_limit,
-            test_limit: training.test_limit,
-            seed: training.seed,
-            first_epoch: self.finished_epochs + 1,
-        };
-        Ok(Loaders::new(training.dataset, dataset, &config, device)?)
     }
 
     /// The cost of the network, and of its dense twin.
@@ -257,6 +242,29 @@ impl Run {
     }
 }
 
+/// The data that the flags name, from the given epoch on.
+///
+/// # Errors
+/// What keeps the data set from being read or split.
+pub(crate) fn load(
+    training: &TrainingArgs,
+    recipe: &Recipe,
+    finished_epochs: usize,
+    device: &Device,
+) -> Result<Loaders, Error> {
+    let data_dir = training.data_dir.as_deref();
+    let dataset = training.dataset.load(data_dir, training.download)?;
+    let config = LoaderConfig {
+        batch_size: recipe.batch_size,
+        validation_share: recipe.validation_share,
+        train_limit: recipe.train_limit,
+        test_limit: training.test_limit,
+        seed: training.seed,
+        first_epoch: finished_epochs + 1,
+    };
+    Ok(Loaders::new(training.dataset, dataset, &config, device)?)
+}
+
 /// What comes out of training.
 struct Trained {
     classifier: Classifier<AnyNetwork>,
@@ -266,7 +274,10 @@ struct Trained {
 }
 
 /// The learning rate of every step.
-fn learning_rates(recipe: &Recipe, steps_per_epoch: usize) -> Result<ModuleLrScheduler, String> {
+pub(crate) fn learning_rates(
+    recipe: &Recipe,
+    steps_per_epoch: usize,
+) -> Result<ModuleLrScheduler, String> {
     let (rate, steps) = (recipe.learning_rate, recipe.epochs * steps_per_epoch);
     match &recipe.schedule {
         Schedule::WarmupCosine if recipe.epochs == 1 => {

@@ -30,6 +30,7 @@ pub fn convolve(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
     let output = conv.forward(input);
     let [batch_size, _, height, width] = output.dims();
     trace::record(conv.cost(), batch_size * height * width);
+    trace::record_responses(conv, &output);
     output
 }
 

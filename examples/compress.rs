@@ -1,0 +1,11 @@
+//! A trained network made smaller, stage by stage:
+//! `cargo run --example compress -- --network vgg11 --parameters 0.5`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use linearconv_zoo::compress::{CompressArgs, compress};
+
+fn main() -> ExitCode {
+    linearconv_zoo::exit(compress(&CompressArgs::parse()))
+}

@@ -1,0 +1,186 @@
+//! A trained network made smaller: compressed under a budget, fine-tuned, and dense again.
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use burn::optim::AdamConfig;
+use burn::tensor::Device;
+use burn::train::TrainStep;
+use clap::Parser;
+use linearconv::{CoefficientsConfig, Compression, ConvConfig, Plan};
+
+use crate::Error;
+use crate::cli::TrainingArgs;
+use crate::data::Loaders;
+use crate::models::{AnyNetwork, Network, NetworkConfig, NetworkName, trainable_parameters};
+use crate::recipe::Recipe;
+use crate::run::{learning_rates, load};
+use crate::table::{Format, Table};
+use crate::trace::responses;
+use crate::training::Classifier;
+
+/// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
+/// the correlation loss, make it dense again, and test it at each stage.
+#[derive(Parser, Clone, Debug)]
+#[command(allow_negative_numbers = true)]
+pub struct CompressArgs {
+    /// The network.
+    #[arg(long, value_enum, default_value = "vgg11")]
+    pub network: NetworkName,
+
+    /// The weights of a dense network of this kind, `model.bpk` of a run with `--variant dense`,
+    /// in place of training one.
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+
+    /// Keep this share of the weights of the convolutions [default: 0.5].
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["error", "uniform"])]
+    pub parameters: Option<f64>,
+
+    /// Keep as few weights as possible with at most this relative error.
+    #[arg(long, value_name = "ERROR", conflicts_with = "uniform")]
+    pub error: Option<f64>,
+
+    /// Keep this share of primary filters in every layer that gets smaller, instead of a plan.
+    #[arg(long, value_name = "RATIO")]
+    pub uniform: Option<f64>,
+
+    /// With --uniform: the rank of every layer [default: full coefficients].
+    #[arg(long, value_name = "R", requires = "uniform")]
+    pub rank: Option<usize>,
+
+    /// Fit what the filters answer to a batch of training images, not the filters.
+    #[arg(long)]
+    pub data_aware: bool,
+
+    /// Epochs of fine-tuning.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub fine_tune: usize,
+
+    /// The highest learning rate of fine-tuning, as a share of that of training.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    pub fine_tune_lr: f64,
+
+    /// How the dense network is trained.
+    #[command(flatten)]
+    pub training: TrainingArgs,
+
+    /// How the table is printed.
+    #[command(flatten)]
+    pub format: Format,
+}
+
+const HEADER: [&str; 3] = ["stage", "trainable parameters", "test accuracy %"];
+
+/// Goes through the stages, printing the plan on the way.
+///
+/// # Errors
+/// Whatever keeps a stage from its result; see [`Error`].
+pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
+    let training = &args.training;
+    let recipe = training.recipe(args.network);
+    let device = training.backend.device()?;
+    let loaders = load(training, &recipe, 0, &device)?;
+    let config = NetworkConfig {
+        conv: ConvConfig::dense(),
+        channels: training.dataset.channels(),
+        classes: training.dataset.classes(),
+    };
+    let mut table = Table::new(args.format, &HEADER);
+    let mut stage = |name: &str, network: &AnyNetwork| -> Result<(), Error> {
+        let classifier = Classifier::new(network.valid(), &recipe, None, 1, 0)?;
+        let accuracy = classifier.accuracy(&loaders.test)?;
+        let parameters = trainable_parameters(network);
+        eprintln!("{name}: {parameters} parameters, {accuracy:.2} %");
+        table.row(vec![
+            name.into(),
+            parameters.to_string(),
+            format!("{accuracy:.2}"),
+        ]);
+        Ok(())
+    };
+
+    device.seed(training.seed);
+    let network = args.network.try_init(&config, &device.clone().autodiff())?;
+    let network = match &args.load {
+        Some(file) => network.try_load_file(file)?.train(),
+        None => train(network.train(), &recipe, None, &loaders, &device)?,
+    };
+    stage("dense", &network)?;
+
+    let plan = plan(args, &network, &loaders)?;
+    eprintln!("{plan}");
+    let network = plan.apply(network)?;
+    stage("compressed", &network)?;
+
+    let tuning = Recipe {
+        epochs: args.fine_tune,
+        learning_rate: recipe.learning_rate * args.fine_tune_lr,
+        ..recipe.clone()
+    };
+    let full = Some(CoefficientsConfig::Full);
+    let network = train(network, &tuning, full, &loaders, &device)?;
+    stage("fine-tuned", &network)?;
+
+    let network = network.materialize();
+    stage("materialized", &network)?;
+    if let Some(folder) = &training.out_dir {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            path: folder.clone(),
+            source,
+        })?;
+        network.valid().save_file(folder.join("model.bpk"))?;
+    }
+    Ok(table)
+}
+
+/// The plan that the flags ask for.
+fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<Plan, Error> {
+    let compression = match (args.uniform, args.error, args.parameters) {
+        (Some(ratio), ..) => {
+            let coefficients = match args.rank {
+                Some(rank) => CoefficientsConfig::LowRank { rank },
+                None => CoefficientsConfig::Full,
+            };
+            Compression::uniform(ratio, coefficients)
+        }
+        (None, Some(error), _) => Compression::to_error(error),
+        (None, None, share) => Compression::to_parameters(share.unwrap_or(0.5)),
+    };
+    let compression = if args.data_aware {
+        let batch = loaders.train.iter().next();
+        let batch = batch.ok_or_else(|| Error::Training("there are no images".into()))?;
+        let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+        let network = network.valid();
+        compression.with_responses(responses(|| network.forward(batch.images)))
+    } else {
+        compression
+    };
+    Ok(compression.plan(network)?)
+}
+
+/// Trains by a recipe, with the losses of LinearConv where there are coefficients.
+fn train(
+    network: AnyNetwork,
+    recipe: &Recipe,
+    coefficients: Option<CoefficientsConfig>,
+    loaders: &Loaders,
+    device: &Device,
+) -> Result<AnyNetwork, Error> {
+    if recipe.epochs == 0 {
+        return Ok(network);
+    }
+    let steps = loaders.train.num_items().div_ceil(recipe.batch_size);
+    let mut classifier = Classifier::new(network, recipe, coefficients, steps, 0)?;
+    let mut rates = learning_rates(recipe, steps).map_err(Error::Recipe)?;
+    let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
+    let batches = loaders.train.to_device(&device.clone().autodiff());
+    for _ in 0..recipe.epochs {
+        for batch in batches.iter() {
+            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+            let output = classifier.step(batch);
+            classifier = classifier.optimize(&mut optimizer, rates.step(), output.grads);
+        }
+    }
+    Ok(classifier.network)
+}

@@ -1,0 +1,198 @@
+//! LinearConv for the convolutions of any model, by Burn's reparameterizations.
+
+use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
+use burn::tensor::{Int, Tensor};
+
+use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION};
+use crate::error::Error;
+use crate::fit::{Choice, Spectrum};
+use crate::linear_conv2d::LinearConv2dConfig;
+
+/// Turns the weights of convolutions into primary filters and coefficients that approximate them,
+/// in a model that knows nothing of it: the argument of Burn's
+/// [`Module::apply_reparameterization`].
+///
+/// The stored parameter becomes the primary filters, chosen among the given ones; the coefficients
+/// stand beside it in records and optimizers. Every forward pass builds the whole kernel, so the
+/// architecture stays as it is and its outputs keep their order. [`correlation_loss`],
+/// [`coefficient_l1`] and [pruning](crate::pruning) see these layers as they see
+/// [`LinearConv2d`](crate::LinearConv2d), which is the way to have them *fast*:
+/// [`LinearConv2d::from_conv2d`](crate::LinearConv2d::from_conv2d).
+/// [`Module::materialize`] gives the dense model back.
+///
+/// Layers stay dense where LinearConv does not pay ([`LayerCost::pays`](crate::LayerCost::pays)):
+/// depthwise ones, the stem, and those too narrow for the ratio or rank. Linear layers, biases and
+/// running statistics are left alone.
+///
+/// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
+/// of a transposed convolution looks like that of a convolution. For a model that has one, use a
+/// [`Compression`](crate::Compression), which looks at the layers, or
+/// [`within`](Self::within) with [`conv2d_weights`](crate::conv2d_weights).
+///
+/// # Panics
+/// `apply_reparameterization` panics with the message of an [`Error`], on coefficients that no
+/// layer could have and on a model that is reparameterized by `LinearConv` already.
+///
+/// # Example
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::Device;
+/// use linearconv::{CoefficientsConfig, LinearConv};
+///
+/// let device = Device::default().autodiff();
+/// let model = Conv2dConfig::new([64, 64], [3, 3]).init(&device);
+/// let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
+///
+/// let model = model.apply_reparameterization(LinearConv::new(rank_10));
+/// assert_eq!(model.weight.val().dims(), [64, 64, 3, 3]);
+/// assert_eq!(model.weight.base().dims(), [32, 64, 3, 3]);
+///
+/// let dense = model.valid().materialize();
+/// assert_eq!(dense.num_params(), 64 * 64 * 9 + 64);
+/// ```
+///
+/// [`correlation_loss`]: crate::correlation_loss
+/// [`coefficient_l1`]: crate::coefficient_l1
+#[derive(Clone, Debug)]
+pub struct LinearConv {
+    coefficients: CoefficientsConfig,
+    primary_ratio: f64,
+    group: ParamGroup,
+    all: bool,
+}
+
+impl LinearConv {
+    /// Every convolution that LinearConv makes smaller, half of its filters primary.
+    pub fn new(coefficients: CoefficientsConfig) -> Self {
+        Self {
+            coefficients,
+            primary_ratio: 0.5,
+            group: ParamGroup::all(),
+            all: false,
+        }
+    }
+
+    /// Another share of primary filters.
+    pub fn with_primary_ratio(self, primary_ratio: f64) -> Self {
+        Self {
+            primary_ratio,
+            ..self
+        }
+    }
+
+    /// Only the weights of a group.
+    pub fn within(self, group: ParamGroup) -> Self {
+        Self { group, ..self }
+    }
+
+    /// Also layers that do not get smaller by it.
+    pub fn with_all_layers(self) -> Self {
+        Self { all: true, ..self }
+    }
+
+    /// The primary filters and coefficients for a weight; none where it stays dense.
+    pub(crate) fn choice(
+        &self,
+        [filters, channels, height, width]: [usize; 4],
+    ) -> Result<Option<Choice>, Error> {
+        let config = LinearConv2dConfig::new([channels, filters], [height, width])
+            .with_primary_ratio(self.primary_ratio)
+            .with_coefficients(self.coefficients);
+        if !config.fits()? {
+            return Ok(None);
+        }
+        let cost = config.cost()?;
+        Ok((self.all || cost.pays()).then_some(Choice {
+            primary: cost.primary,
+            coefficients: self.coefficients,
+        }))
+    }
+}
+
+impl Reparameterizer for LinearConv {
+    type Reparam = CombinedFilters;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
+        let or_panic = |error: Error| -> ! { panic!("{path}: {error}") };
+        if path.split('.').any(|name| name == CombinedFilters::NAME) {
+            or_panic(Error::Reparameterized { path: path.into() });
+        }
+        let shape = param.lazy_shape();
+        let is_weight = D == 4 && path.rsplit('.').next() == Some("weight");
+        if !is_weight || !self.group.matches(&param.id, Some(path)) {
+            return (param, None);
+        }
+        let shape = shape.dims::<4>();
+        match self.choice(shape) {
+            Ok(None) => (param, None),
+            Ok(Some(choice)) => {
+                let spectrum = Spectrum::new(&rows(param.val()));
+                split(param, &choice, &spectrum).unwrap_or_else(|error| or_panic(error))
+            }
+            Err(error) => or_panic(error),
+        }
+    }
+}
+
+/// A parameter as primary filters, and what combines the others from them.
+pub(crate) fn split<const D: usize>(
+    param: Param<Tensor<D>>,
+    choice: &Choice,
+    spectrum: &Spectrum,
+) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
+    let filters = rows(param.val()).detach();
+    let (split, _) = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
+    let trainable = param.is_require_grad();
+    let param = param.map(|weight| {
+        let mut shape = weight.shape();
+        shape[0] = choice.primary;
+        split
+            .primary
+            .clone()
+            .detach()
+            .reshape(shape)
+            .set_require_grad(trainable)
+    });
+    let mut combined = CombinedFilters {
+        coefficients: split.coefficients,
+        order: Param::initialized(burn::module::ParamId::new(), split.order),
+    };
+    if !trainable {
+        combined = combined.no_grad();
+    }
+    Ok((param, Some(combined)))
+}
+
+/// The filters of a weight, one in each row.
+pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
+    let filters = weight.dims()[0] as i64;
+    weight.reshape([filters, -1])
+}
+
+/// What [`LinearConv`] puts beside the weight of a convolution, which then holds primary filters:
+/// the coefficients of the others, and the order of all.
+#[derive(Module, Debug)]
+pub struct CombinedFilters {
+    /// Coefficients of the secondary filters.
+    pub coefficients: Coefficients,
+    /// The place of each filter behind the primary and the secondary ones, `[channels_out]`.
+    pub order: Param<Tensor<1, Int>>,
+}
+
+impl Reparameterization for CombinedFilters {
+    const NAME: &'static str = REPARAMETERIZATION;
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let mut shape = base.shape();
+        shape[0] = self.order.shape()[0];
+        let primary = rows(base);
+        let secondary = self.coefficients.factors().combine_rows(primary.clone());
+        let filters = Tensor::cat(std::vec![primary, secondary], 0);
+        filters.select(0, self.order.val()).reshape(shape)
+    }
+}

@@ -1,0 +1,456 @@
+//! Compressing dense layers and models: errors are what they are said to be, nothing else changes,
+//! and the way back is exact.
+
+mod common;
+
+use burn::module::{Module, Param, ParamGroup};
+use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::{DType, Device, Tensor};
+use linearconv::{
+    Choice, CoefficientsConfig, CombinedFilters, Compression, Error, LinearConv, LinearConv2d,
+    coefficient_l1, conv2d_weights, correlation_loss,
+};
+
+use common::{assert_close, device, tensor, to_vec, with_values};
+
+const FULL: CoefficientsConfig = CoefficientsConfig::Full;
+
+/// A model that knows nothing of LinearConv.
+#[derive(Module, Debug)]
+struct Model {
+    stem: Conv2d,
+    norm: BatchNorm,
+    body: Conv2d,
+    depthwise: Conv2d,
+    up: ConvTranspose2d,
+    head: Linear,
+}
+
+impl Model {
+    fn new(device: &Device) -> Self {
+        let same = PaddingConfig2d::Same;
+        let conv = |channels, seed| {
+            let conv = Conv2dConfig::new(channels, [3, 3]).with_padding(same.clone());
+            with_values(conv.init(device), seed)
+        };
+        let depthwise = Conv2dConfig::new([24, 24], [3, 3]).with_groups(24);
+        let norm = BatchNormConfig::new(16).init(device);
+        Self {
+            stem: conv([8, 16], 1),
+            norm: in_f64(norm),
+            body: conv([16, 24], 2),
+            depthwise: with_values(depthwise.with_padding(same.clone()).init(device), 3),
+            up: with_values(ConvTranspose2dConfig::new([24, 20], [3, 3]).init(device), 4),
+            head: with_values(LinearConfig::new(20, 5).init(device), 5),
+        }
+    }
+
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.norm.forward(self.stem.forward(images));
+        let x = self.depthwise.forward(self.body.forward(x));
+        let x = self.up.forward(x).flatten::<3>(2, 3).mean_dim(2);
+        self.head.forward(x.flatten(1, 2))
+    }
+}
+
+fn in_f64<M: Module>(module: M) -> M {
+    struct Cast;
+    impl burn::module::ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| {
+                let trained = value.is_require_grad();
+                let cast = value.detach().cast(DType::F64);
+                let cast = cast.inner().autodiff();
+                if trained {
+                    cast.require_grad()
+                } else {
+                    cast.inner()
+                }
+            })
+        }
+    }
+    module.map(&mut Cast)
+}
+
+fn images(device: &Device) -> Tensor<4> {
+    tensor([2, 8, 6, 6], 9, device)
+}
+
+/// A convolution whose 12 filters combine a few.
+fn dependent(independent: usize, device: &Device) -> Conv2d {
+    let mut conv = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(device), 1);
+    let basis: Tensor<2> = tensor([independent, 36], 2, device);
+    let combined = tensor::<2>([12, independent], 3, device).matmul(basis);
+    conv.weight = Param::from_tensor(combined.reshape([12, 4, 3, 3]).detach());
+    conv
+}
+
+fn choices() -> Vec<Choice> {
+    let low_rank = |rank| CoefficientsConfig::LowRank { rank };
+    [
+        (1, FULL),
+        (6, FULL),
+        (6, low_rank(1)),
+        (6, low_rank(3)),
+        (4, CoefficientsConfig::RankRatio { ratio: 0.5 }),
+        (9, low_rank(2)),
+        (11, FULL),
+        (7, CoefficientsConfig::Sparse { sparsity: 0.5 }),
+    ]
+    .map(|(primary, coefficients)| Choice {
+        primary,
+        coefficients,
+    })
+    .into()
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+fn relative_error(of: &[f64], expected: &[f64]) -> f64 {
+    let difference: Vec<f64> = of.iter().zip(expected).map(|(a, b)| a - b).collect();
+    norm(&difference) / norm(expected)
+}
+
+#[test]
+fn the_error_is_that_of_the_filters() {
+    let device = device();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    for choice in choices() {
+        let (layer, error) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
+        let (ours, theirs) = (to_vec(layer.weight()), to_vec(dense.weight.val()));
+        let measured = relative_error(&ours, &theirs);
+        assert!(
+            (error - measured).abs() < 1e-9,
+            "{choice:?}: {error}, {measured}"
+        );
+        assert!(error > 1e-3, "random filters are independent");
+
+        // The primary filters are filters of the layer, in their places.
+        let kept = ours
+            .chunks(36)
+            .zip(theirs.chunks(36))
+            .filter(|(a, b)| a == b);
+        assert_eq!(kept.count(), choice.primary, "{choice:?}");
+    }
+}
+
+#[test]
+fn the_error_with_a_calibration_batch_is_that_of_the_outputs_and_smaller() {
+    let device = device();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    // Inputs of some directions more than others, or outputs would tell nothing new.
+    let scale = Tensor::<1>::from_floats([10.0, 1.0, 0.1, 3.0], &device).cast(DType::F64);
+    let input = tensor([3, 4, 9, 9], 2, &device) * scale.reshape([1, 4, 1, 1]);
+    let bias = dense
+        .bias
+        .as_ref()
+        .expect("a bias")
+        .val()
+        .reshape([1, 12, 1, 1]);
+    let expected = to_vec(dense.forward(input.clone()) - bias.clone());
+    for choice in choices() {
+        let of = |calibration| {
+            let layer = LinearConv2d::from_conv2d(&dense, choice, calibration).expect("valid");
+            let output = layer.0.forward(input.clone()) - bias.clone();
+            (layer.1, relative_error(&to_vec(output), &expected))
+        };
+        let (error, measured) = of(Some(input.clone()));
+        assert!(
+            (error - measured).abs() < 1e-9,
+            "{choice:?}: {error}, {measured}"
+        );
+        if choice.primary >= 4 {
+            assert!(measured < of(None).1, "{choice:?}");
+        }
+    }
+}
+
+#[test]
+fn least_squares_leave_nothing_in_reach_of_the_primary_filters() {
+    let device = device();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    let choice = Choice {
+        primary: 5,
+        coefficients: FULL,
+    };
+    let (layer, _) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
+    let rows = |weight: Tensor<4>| -> Tensor<2> { weight.flatten(1, 3) };
+    let rest = rows(dense.weight.val()) - rows(layer.weight());
+    let reached = rest.matmul(rows(layer.primary.val()).transpose());
+    assert_close(&to_vec(reached), &[0.0; 60], 1e-12, "residual · primary");
+}
+
+#[test]
+fn dependent_filters_are_combined_exactly() {
+    let device = device().autodiff();
+    let dense = dependent(6, &device);
+    let input = tensor([2, 4, 7, 7], 4, &device);
+    let expected = to_vec(dense.forward(input.clone()));
+    for (primary, coefficients) in [
+        (6, FULL),
+        // More than are independent.
+        (8, FULL),
+        (11, FULL),
+        (6, CoefficientsConfig::LowRank { rank: 6 }),
+    ] {
+        let choice = Choice {
+            primary,
+            coefficients,
+        };
+        let (layer, error) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
+        assert!(error < 1e-12, "{choice:?}: {error}");
+        assert_close(
+            &to_vec(layer.forward(input.clone())),
+            &expected,
+            1e-9,
+            "layer",
+        );
+        let back = layer.to_conv2d().forward(input.clone());
+        assert_close(&to_vec(back), &expected, 1e-9, "back");
+    }
+
+    // By the one line: an approximate model could not equal the dense one.
+    let half = LinearConv::new(FULL).with_all_layers();
+    let model = dense.clone().apply_reparameterization(half);
+    assert_eq!(model.weight.base().dims(), [6, 4, 3, 3]);
+    assert_close(
+        &to_vec(model.forward(input.clone())),
+        &expected,
+        1e-9,
+        "one line",
+    );
+    let materialized = model.materialize();
+    assert_eq!(materialized.weight.base().dims(), [12, 4, 3, 3]);
+    assert_close(
+        &to_vec(materialized.forward(input)),
+        &expected,
+        1e-9,
+        "materialized",
+    );
+}
+
+#[test]
+fn nothing_else_changes() {
+    let device = device().autodiff();
+    let model = Model::new(&device);
+    let original = model.clone();
+    let group = conv2d_weights(&model).expect("dense");
+    let model = model.apply_reparameterization(LinearConv::new(FULL).within(group));
+    let reparameterized =
+        |param: &Param<Tensor<4>>| param.reparameterization::<CombinedFilters>().is_some();
+    assert!(reparameterized(&model.stem.weight) && reparameterized(&model.body.weight));
+    // Depthwise ones would grow.
+    assert!(!reparameterized(&model.depthwise.weight) && !reparameterized(&model.up.weight));
+    for (ours, theirs) in [
+        (
+            to_vec(model.up.weight.val()),
+            to_vec(original.up.weight.val()),
+        ),
+        (
+            to_vec(model.depthwise.weight.val()),
+            to_vec(original.depthwise.weight.val()),
+        ),
+    ] {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(
+        to_vec(model.head.weight.val()),
+        to_vec(original.head.weight.val())
+    );
+    assert_eq!(
+        to_vec(model.norm.gamma.val()),
+        to_vec(original.norm.gamma.val())
+    );
+    let variance = |model: &Model| to_vec(model.norm.running_var.value_sync());
+    assert_eq!(variance(&model), variance(&original));
+    let bias = |model: &Model| to_vec(model.stem.bias.as_ref().expect("a bias").val());
+    assert_eq!(bias(&model), bias(&original));
+}
+
+#[test]
+fn a_group_limits_what_is_compressed() {
+    let device = device().autodiff();
+    let only_body = || ParamGroup::from_predicate("body");
+    let linear = LinearConv::new(FULL).within(only_body());
+    let model = Model::new(&device).apply_reparameterization(linear);
+    assert_eq!(model.stem.weight.base().dims()[0], 16);
+    assert_eq!(model.body.weight.base().dims()[0], 12);
+
+    let compression = Compression::to_parameters(0.5).within(only_body());
+    let plan = compression.plan(&Model::new(&device)).expect("valid");
+    assert_eq!(plan.layers.len(), 1);
+    assert_eq!(plan.layers[0].path, "body.weight");
+}
+
+#[test]
+fn a_step_trains_filters_and_coefficients_and_records_round_trip() {
+    let device = device().autodiff();
+    let rank = CoefficientsConfig::LowRank { rank: 3 };
+    let compressed = || {
+        let model = Model::new(&device);
+        let group = conv2d_weights(&model).expect("dense");
+        model.apply_reparameterization(LinearConv::new(rank).within(group))
+    };
+    let model = compressed();
+    let loss = model.forward(images(&device)).square().mean() + correlation_loss(&model) * 0.01;
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    let values = |model: &Model| {
+        let filters = model.body.weight.reparameterization::<CombinedFilters>();
+        let coefficients = filters.expect("compressed").coefficients.matrix();
+        [to_vec(model.body.weight.base()), to_vec(coefficients)]
+    };
+    let before = values(&model);
+    let trained = AdamConfig::new().init().step(1e-2, model, gradients);
+    let after = values(&trained);
+    for (before, after) in before.iter().zip(&after) {
+        assert!(before.iter().zip(after).all(|(a, b)| a != b));
+    }
+
+    let expected = to_vec(trained.valid().forward(images(&device).inner()));
+    let bytes = trained.valid().into_record().into_bytes().expect("bytes");
+    let record = burn::store::ModuleRecord::from_bytes(bytes).expect("record");
+    let loaded = compressed().valid().load_record(record);
+    assert_eq!(to_vec(loaded.forward(images(&device).inner())), expected);
+}
+
+#[test]
+fn losses_see_reparameterized_weights_as_they_see_layers() {
+    let device = device().autodiff();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    for coefficients in [FULL, CoefficientsConfig::LowRank { rank: 2 }] {
+        let choice = Choice {
+            primary: 6,
+            coefficients,
+        };
+        let (layer, _) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
+        let linear = LinearConv::new(coefficients).with_all_layers();
+        let model = dense.clone().apply_reparameterization(linear);
+        for loss in [
+            correlation_loss::<LinearConv2d>(&layer),
+            coefficient_l1(&layer),
+        ] {
+            assert!(to_vec(loss)[0] > 0.0);
+        }
+        let correlation = [
+            to_vec(correlation_loss(&layer)),
+            to_vec(correlation_loss(&model)),
+        ];
+        assert_close(&correlation[0], &correlation[1], 1e-12, "correlation");
+        let l1 = [
+            to_vec(coefficient_l1(&layer)),
+            to_vec(coefficient_l1(&model)),
+        ];
+        assert_close(&l1[0], &l1[1], 1e-12, "L1");
+        let gradients = correlation_loss(&model).backward();
+        assert!(model.weight.base().grad(&gradients).is_some());
+    }
+    assert_eq!(to_vec(correlation_loss(&dense)), [0.0]);
+}
+
+#[test]
+#[should_panic(expected = "reparameterized by LinearConv already")]
+fn a_second_application_panics() {
+    let linear = || LinearConv::new(FULL).with_all_layers();
+    let once = dependent(6, &device()).apply_reparameterization(linear());
+    once.apply_reparameterization(linear());
+}
+
+#[test]
+fn plans_refuse_what_is_compressed_already_and_other_models() {
+    let device = device().autodiff();
+    let model = Model::new(&device);
+    let plan = Compression::to_parameters(0.5).plan(&model).expect("valid");
+    let compressed = plan.apply(model).expect("valid");
+    let again = Compression::to_parameters(0.5).plan(&compressed);
+    assert!(matches!(again, Err(Error::Reparameterized { path }) if path.ends_with("weight")));
+    assert!(matches!(
+        plan.apply(compressed),
+        Err(Error::Reparameterized { .. })
+    ));
+    let other = plan.apply(Model::new(&device));
+    assert!(matches!(other, Err(Error::OtherModel { path }) if path == "stem.weight"));
+}
+
+#[test]
+fn plans_keep_their_budget_and_beat_one_ratio_for_all() {
+    let device = device();
+    let mut model = Model::new(&device);
+    // One layer that three filters explain, one that needs all.
+    model.stem = dependent(3, &device);
+    for share in [0.3, 0.5, 0.8, 1.0] {
+        let plan = Compression::to_parameters(share)
+            .plan(&model)
+            .expect("valid");
+        let limit = (share * plan.dense_parameters() as f64) as usize;
+        assert!(plan.parameters() <= limit, "{share}: {plan}");
+        assert!(
+            plan.parameters() > limit * 8 / 10 || plan.error() < 1e-6,
+            "{share}: {plan}"
+        );
+    }
+    let uniform = Compression::uniform(0.5, FULL).plan(&model).expect("valid");
+    let share = uniform.parameters() as f64 / uniform.dense_parameters() as f64;
+    let plan = Compression::to_parameters(share)
+        .plan(&model)
+        .expect("valid");
+    assert!(plan.error() < uniform.error(), "{plan}\n{uniform}");
+
+    for error in [0.05, 0.2, 0.5] {
+        let plan = Compression::to_error(error).plan(&model).expect("valid");
+        assert!(plan.error() <= error, "{plan}");
+        assert!(plan.parameters() < plan.dense_parameters(), "{plan}");
+    }
+}
+
+#[test]
+fn plans_can_be_edited_and_are_checked() {
+    let device = device().autodiff();
+    let model = Model::new(&device);
+    let mut plan = Compression::to_parameters(0.5).plan(&model).expect("valid");
+    plan.layers[0].choice = None;
+    plan.layers[1].choice = Some(Choice {
+        primary: 20,
+        coefficients: FULL,
+    });
+    let applied = plan.apply(model.clone()).expect("valid");
+    assert_eq!(applied.stem.weight.base().dims()[0], 16);
+    assert_eq!(applied.body.weight.base().dims()[0], 20);
+    let text = plan.to_string();
+    assert!(
+        text.contains("stem.weight") && text.contains("20 + full"),
+        "{text}"
+    );
+
+    for (primary, coefficients) in [
+        (0, FULL),
+        (24, FULL),
+        (12, CoefficientsConfig::LowRank { rank: 13 }),
+    ] {
+        plan.layers[1].choice = Some(Choice {
+            primary,
+            coefficients,
+        });
+        assert!(plan.apply(model.clone()).is_err());
+    }
+}
+
+#[test]
+fn impossible_budgets_are_errors() {
+    let model = Model::new(&device());
+    for share in [0.0, -1.0, 1.5, f64::NAN] {
+        let plan = Compression::to_parameters(share).plan(&model);
+        assert!(matches!(plan, Err(Error::Share { .. })), "{share}");
+    }
+    let plan = Compression::to_parameters(1e-3).plan(&model);
+    let Err(Error::Budget { smallest, .. }) = plan else {
+        panic!("a thousandth is too little: {plan:?}")
+    };
+    assert!(smallest > 0);
+    let invalid = CoefficientsConfig::LowRank { rank: 0 };
+    assert!(Compression::uniform(0.5, invalid).plan(&model).is_err());
+    assert!(Compression::uniform(2.0, FULL).plan(&model).is_err());
+}
