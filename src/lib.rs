@@ -85,16 +85,22 @@ mod error;
 mod fit;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "fit")]
+mod from_conv2d;
 mod linear_conv2d;
+#[cfg(feature = "fit")]
+mod plan;
 pub mod pruning;
 #[cfg(feature = "fit")]
 mod reparameterize;
+#[cfg(feature = "fit")]
+mod weights;
 
 pub use coefficients::{
     Coefficients, CoefficientsConfig, FullCoefficients, LowRankCoefficients, SparseCoefficients,
 };
 #[cfg(feature = "fit")]
-pub use compression::{Compression, Plan, PlannedLayer, conv2d_weights};
+pub use compression::Compression;
 pub use conv::{Conv, ConvConfig};
 pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
@@ -104,4 +110,8 @@ pub use error::Error;
 pub use fit::Choice;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};
 #[cfg(feature = "fit")]
+pub use plan::{Plan, PlannedLayer};
+#[cfg(feature = "fit")]
 pub use reparameterize::{CombinedFilters, LinearConv};
+#[cfg(feature = "fit")]
+pub use weights::conv2d_weights;

@@ -1,0 +1,366 @@
+//! How much of each convolution of a model to keep: the plan.
+
+use std::fmt;
+use std::format;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use burn::module::{Module, Param, ParamId, Reparameterizer};
+use burn::tensor::Tensor;
+
+use crate::coefficients::CoefficientsConfig;
+use crate::cost::{Evaluation, LayerCost};
+use crate::error::Error;
+use crate::fit::{Choice, Spectrum};
+use crate::reparameterize::{CombinedFilters, split};
+use crate::weights::Weights;
+
+/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed and applied.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The convolutions of the model, in its order.
+    pub layers: Vec<PlannedLayer>,
+}
+
+/// One convolution in a [`Plan`].
+#[derive(Clone, Debug)]
+pub struct PlannedLayer {
+    /// Where the weight is in the model.
+    pub path: String,
+    /// The identity of the weight.
+    pub id: ParamId,
+    /// The shape of the dense weight.
+    pub shape: [usize; 4],
+    /// How it is compressed; `None` leaves it dense.
+    pub choice: Option<Choice>,
+    pub(crate) spectrum: Spectrum,
+}
+
+impl PlannedLayer {
+    /// The weights of the dense layer.
+    pub fn dense_parameters(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The weights and coefficients that are kept.
+    pub fn parameters(&self) -> usize {
+        self.cost(self.choice)
+            .map_or(self.dense_parameters(), |cost| cost.parameters())
+    }
+
+    /// Multiply-adds for each output pixel as a factored [`LinearConv2d`](crate::LinearConv2d);
+    /// those of the dense layer are its weights.
+    pub fn multiply_adds(&self) -> usize {
+        self.cost(self.choice)
+            .map_or(self.dense_parameters(), |cost| {
+                cost.multiply_adds(Evaluation::Factored, 1)
+            })
+    }
+
+    /// The relative error of the filters, or of the responses where the plan was made from them:
+    /// the norm of the difference over the norm.
+    pub fn error(&self) -> f64 {
+        self.choice.map_or(0.0, |choice| self.error_of(choice))
+    }
+
+    fn error_of(&self, choice: Choice) -> f64 {
+        let rank = self.cost(Some(choice)).and_then(|cost| cost.rank);
+        self.spectrum.error(choice.primary, rank)
+    }
+
+    /// `None` for a dense layer and for a choice that this layer cannot have.
+    fn cost(&self, choice: Option<Choice>) -> Option<LayerCost> {
+        let choice = choice?;
+        let secondary = self.shape[0].checked_sub(choice.primary)?;
+        Some(LayerCost {
+            primary: choice.primary,
+            secondary,
+            filter_size: self.shape[1..].iter().product(),
+            groups: 1,
+            rank: choice.coefficients.rank(secondary, choice.primary).ok()?,
+            bias: false,
+        })
+    }
+
+    /// Everything worth choosing from, with its weights and the square of its error; first dense.
+    fn options(&self) -> Vec<Candidate> {
+        let filters = self.shape[0];
+        let mut options = std::vec![Candidate {
+            choice: None,
+            parameters: self.dense_parameters(),
+            square: 0.0,
+        }];
+        let steps = |total: usize| {
+            let mut steps: Vec<usize> = (1..STEPS).map(|step| total * step / STEPS).collect();
+            steps.dedup();
+            steps.retain(|step| (1..total).contains(step));
+            steps
+        };
+        for primary in steps(filters) {
+            let widest = primary.min(filters - primary);
+            let errors = self.spectrum.errors(primary);
+            let ranks = steps(widest).into_iter().map(Some);
+            for rank in ranks.chain([None]) {
+                let coefficients = match rank {
+                    Some(rank) => CoefficientsConfig::LowRank { rank },
+                    None => CoefficientsConfig::Full,
+                };
+                let choice = Choice {
+                    primary,
+                    coefficients,
+                };
+                let Some(cost) = self.cost(Some(choice)) else {
+                    continue;
+                };
+                if cost.parameters() < self.dense_parameters() {
+                    options.push(Candidate {
+                        choice: Some(choice),
+                        parameters: cost.parameters(),
+                        square: errors[rank.unwrap_or(usize::MAX).min(errors.len() - 1)].powi(2),
+                    });
+                }
+            }
+        }
+        options
+    }
+}
+
+/// Steps from nothing to all of a layer's filters, and to all ranks.
+const STEPS: usize = 16;
+
+/// One way to compress a layer, or several layers together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    choice: Option<Choice>,
+    pub(crate) parameters: usize,
+    /// The square of the relative error.
+    pub(crate) square: f64,
+}
+
+impl Plan {
+    /// The weights of all dense layers.
+    pub fn dense_parameters(&self) -> usize {
+        self.layers.iter().map(PlannedLayer::dense_parameters).sum()
+    }
+
+    /// The weights and coefficients that are kept.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(PlannedLayer::parameters).sum()
+    }
+
+    /// The root of the mean of the squares of the layers' errors.
+    pub fn error(&self) -> f64 {
+        let squares: f64 = self.layers.iter().map(|layer| layer.error().powi(2)).sum();
+        (squares / self.layers.len().max(1) as f64).sqrt()
+    }
+
+    /// The model with its weights split as planned.
+    ///
+    /// # Errors
+    /// - [`Error::Primary`], [`Error::Rank`], …: a choice that a layer cannot have.
+    /// - [`Error::Reparameterized`]: the model is compressed already.
+    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or of another shape.
+    pub fn apply<M: Module>(&self, model: M) -> Result<M, Error> {
+        let weights = Weights::of(&model)?;
+        for layer in &self.layers {
+            let found = weights.found.iter().find(|(_, id, _)| *id == layer.id);
+            if found.is_none_or(|(.., weight)| weight.dims() != layer.shape) {
+                return Err(Error::OtherModel {
+                    path: layer.path.clone(),
+                });
+            }
+            if let Some(choice) = layer.choice {
+                let (primary, filters) = (choice.primary, layer.shape[0]);
+                if !(1..filters).contains(&primary) {
+                    return Err(Error::Primary { primary, filters });
+                }
+                choice.coefficients.rank(filters - primary, primary)?;
+            }
+        }
+        Ok(model.apply_reparameterization(Apply(self)))
+    }
+
+    /// Chooses by one price of a weight in all layers, found by bisection, and then spends what
+    /// the price leaves.
+    pub(crate) fn choose(&mut self, goal: Goal) -> Result<(), Error> {
+        let options: Vec<Vec<Candidate>> = self.layers.iter().map(PlannedLayer::options).collect();
+        let dense = self.dense_parameters().max(1) as f64;
+        // `price` is that of all dense weights, against the square of the error.
+        let at = |price: f64| -> Vec<Candidate> {
+            let value =
+                |option: &Candidate| option.square + price * option.parameters as f64 / dense;
+            let best = |options: &Vec<Candidate>| {
+                let best = options.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
+                *best.expect("dense is an option")
+            };
+            options.iter().map(best).collect()
+        };
+        // The exponent of a price at which error counts for nothing, or weights do.
+        let (mut allowed, mut refused) = if goal.rising {
+            (60.0, -60.0)
+        } else {
+            (-60.0, 60.0)
+        };
+        let mut chosen = at(f64::exp2(allowed));
+        if !(goal.allows)(&total(&chosen)) {
+            return Err(Error::Budget {
+                name: goal.name,
+                value: goal.value,
+                smallest: total(&chosen).parameters,
+                dense: self.dense_parameters(),
+            });
+        }
+        for _ in 0..60 {
+            let middle = (allowed + refused) / 2.0;
+            let candidate = at(f64::exp2(middle));
+            if (goal.allows)(&total(&candidate)) {
+                (allowed, chosen) = (middle, candidate);
+            } else {
+                refused = middle;
+            }
+        }
+        while let Some((layer, option)) = better(&options, &chosen, &goal) {
+            chosen[layer] = option;
+        }
+        for (layer, option) in self.layers.iter_mut().zip(chosen) {
+            layer.choice = option.choice;
+        }
+        Ok(())
+    }
+}
+
+/// What a plan must keep to, and what it then makes small.
+pub(crate) struct Goal<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) value: f64,
+    pub(crate) allows: &'a dyn Fn(&Candidate) -> bool,
+    pub(crate) cost: &'a dyn Fn(&Candidate) -> f64,
+    /// Whether a higher price of weights leads to what is allowed.
+    pub(crate) rising: bool,
+}
+
+fn total(chosen: &[Candidate]) -> Candidate {
+    Candidate {
+        choice: None,
+        parameters: chosen.iter().map(|option| option.parameters).sum(),
+        square: chosen.iter().map(|option| option.square).sum(),
+    }
+}
+
+/// The change of one layer that gains most.
+fn better(
+    options: &[Vec<Candidate>],
+    chosen: &[Candidate],
+    goal: &Goal,
+) -> Option<(usize, Candidate)> {
+    let now = total(chosen);
+    let mut best = None;
+    let mut least = (goal.cost)(&now);
+    for (layer, (options, current)) in options.iter().zip(chosen).enumerate() {
+        for option in options {
+            let changed = Candidate {
+                choice: None,
+                parameters: now.parameters - current.parameters + option.parameters,
+                square: now.square - current.square + option.square,
+            };
+            let cost = (goal.cost)(&changed);
+            // Rounding must not look like a gain, or this would not end.
+            if (goal.allows)(&changed) && cost < least * (1.0 - 1e-9) {
+                (least, best) = (cost, Some((layer, *option)));
+            }
+        }
+    }
+    best
+}
+
+/// Applies a plan.
+struct Apply<'a>(&'a Plan);
+
+impl Reparameterizer for Apply<'_> {
+    type Reparam = CombinedFilters;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        _path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
+        let planned = self.0.layers.iter().find(|layer| layer.id == param.id);
+        match planned.and_then(|layer| Some((layer, layer.choice?))) {
+            Some((layer, choice)) => {
+                split(param, &choice, &layer.spectrum).expect("a plan that was checked")
+            }
+            None => (param, None),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, cells: [String; 8]| {
+            let [
+                path,
+                shape,
+                choice,
+                before,
+                after,
+                error,
+                adds_before,
+                adds_after,
+            ] = cells;
+            writeln!(
+                f,
+                "{path:<32} {shape:<18} {choice:<16} {before:>9} {after:>9} {error:>7} \
+                 {adds_before:>9} {adds_after:>9}"
+            )
+        };
+        let header = [
+            "layer", "shape", "chosen", "weights", "kept", "error", "MACs/px", "factored",
+        ];
+        row(f, header.map(String::from))?;
+        for layer in &self.layers {
+            let choice = match layer.choice {
+                None => "dense".into(),
+                Some(Choice {
+                    primary,
+                    coefficients: CoefficientsConfig::LowRank { rank },
+                }) => format!("{primary} + rank {rank}"),
+                Some(Choice {
+                    primary,
+                    coefficients: CoefficientsConfig::RankRatio { ratio },
+                }) => format!("{primary} + rank {ratio}m"),
+                Some(Choice { primary, .. }) => format!("{primary} + full"),
+            };
+            row(
+                f,
+                [
+                    layer.path.clone(),
+                    format!("{:?}", layer.shape),
+                    choice,
+                    layer.dense_parameters().to_string(),
+                    layer.parameters().to_string(),
+                    format!("{:.4}", layer.error()),
+                    layer.dense_parameters().to_string(),
+                    layer.multiply_adds().to_string(),
+                ],
+            )?;
+        }
+        let adds = self
+            .layers
+            .iter()
+            .map(PlannedLayer::multiply_adds)
+            .sum::<usize>();
+        row(
+            f,
+            [
+                "total".into(),
+                String::new(),
+                String::new(),
+                self.dense_parameters().to_string(),
+                self.parameters().to_string(),
+                format!("{:.4}", self.error()),
+                self.dense_parameters().to_string(),
+                adds.to_string(),
+            ],
+        )
+    }
+}
