@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use crate::coefficients::CoefficientsConfig;
 use crate::error::Error;
 use crate::fit::Spectrum;
-use crate::plan::{Goal, Plan, PlannedLayer};
+use crate::plan::{Goal, Plan, PlannedLayer, loss};
 use crate::reparameterize::{LinearConv, rows};
 use crate::weights::Weights;
 
@@ -52,8 +52,8 @@ impl Compression {
         Self::new(Target::Parameters(share))
     }
 
-    /// Keep as few weights as possible with at most this error: the root of the mean, over the
-    /// layers, of the square of their relative errors.
+    /// Keep as few weights as possible with at most this error of all layers together, see
+    /// [`Plan::error`].
     pub fn to_error(error: f64) -> Self {
         Self::new(Target::Error(error))
     }
@@ -131,17 +131,17 @@ impl Compression {
                     name: "share of parameters",
                     value: share,
                     allows: &|total| total.parameters <= budget,
-                    cost: &|total| total.square,
+                    cost: &|total| total.loss,
                     rising: true,
                 })?;
             }
             Target::Error(error) => {
                 check_share("error", error)?;
-                let limit = error * error * plan.layers.len() as f64;
+                let limit = loss(error) * plan.layers.len() as f64;
                 plan.choose(Goal {
                     name: "error",
                     value: error,
-                    allows: &|total| total.square <= limit,
+                    allows: &|total| total.loss <= limit,
                     cost: &|total| total.parameters as f64,
                     rising: false,
                 })?;

@@ -82,13 +82,13 @@ impl PlannedLayer {
         })
     }
 
-    /// Everything worth choosing from, with its weights and the square of its error; first dense.
+    /// Everything worth choosing from, dense first.
     fn options(&self) -> Vec<Candidate> {
         let filters = self.shape[0];
         let mut options = std::vec![Candidate {
             choice: None,
             parameters: self.dense_parameters(),
-            square: 0.0,
+            loss: 0.0,
         }];
         let steps = |total: usize| {
             let mut steps: Vec<usize> = (1..STEPS).map(|step| total * step / STEPS).collect();
@@ -116,7 +116,7 @@ impl PlannedLayer {
                     options.push(Candidate {
                         choice: Some(choice),
                         parameters: cost.parameters(),
-                        square: errors[rank.unwrap_or(usize::MAX).min(errors.len() - 1)].powi(2),
+                        loss: loss(errors[rank.unwrap_or(usize::MAX).min(errors.len() - 1)]),
                     });
                 }
             }
@@ -128,13 +128,20 @@ impl PlannedLayer {
 /// Steps from nothing to all of a layer's filters, and to all ranks.
 const STEPS: usize = 16;
 
+/// What an error costs: minus the logarithm of the share of the energy that is kept. Layers follow
+/// each other, so shares multiply and their logarithms add. It is the square of a small error, and
+/// without bound where nothing is kept.
+pub(crate) fn loss(error: f64) -> f64 {
+    -(1.0 - error * error).max(0.0).ln()
+}
+
 /// One way to compress a layer, or several layers together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     choice: Option<Choice>,
     pub(crate) parameters: usize,
-    /// The square of the relative error.
-    pub(crate) square: f64,
+    /// See [`loss`].
+    pub(crate) loss: f64,
 }
 
 impl Plan {
@@ -148,10 +155,12 @@ impl Plan {
         self.layers.iter().map(PlannedLayer::parameters).sum()
     }
 
-    /// The root of the mean of the squares of the layers' errors.
+    /// The error of all layers together: `1 - error²` is the geometric mean, over the layers, of
+    /// what each keeps of its energy, `1 - error²`.
     pub fn error(&self) -> f64 {
-        let squares: f64 = self.layers.iter().map(|layer| layer.error().powi(2)).sum();
-        (squares / self.layers.len().max(1) as f64).sqrt()
+        let losses: f64 = self.layers.iter().map(|layer| loss(layer.error())).sum();
+        let mean = losses / self.layers.len().max(1) as f64;
+        (1.0 - (-mean).exp()).sqrt()
     }
 
     /// The model with its weights split as planned.
@@ -185,10 +194,9 @@ impl Plan {
     pub(crate) fn choose(&mut self, goal: Goal) -> Result<(), Error> {
         let options: Vec<Vec<Candidate>> = self.layers.iter().map(PlannedLayer::options).collect();
         let dense = self.dense_parameters().max(1) as f64;
-        // `price` is that of all dense weights, against the square of the error.
+        // `price` is that of all dense weights, against the loss.
         let at = |price: f64| -> Vec<Candidate> {
-            let value =
-                |option: &Candidate| option.square + price * option.parameters as f64 / dense;
+            let value = |option: &Candidate| option.loss + price * option.parameters as f64 / dense;
             let best = |options: &Vec<Candidate>| {
                 let best = options.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
                 *best.expect("dense is an option")
@@ -243,7 +251,7 @@ fn total(chosen: &[Candidate]) -> Candidate {
     Candidate {
         choice: None,
         parameters: chosen.iter().map(|option| option.parameters).sum(),
-        square: chosen.iter().map(|option| option.square).sum(),
+        loss: chosen.iter().map(|option| option.loss).sum(),
     }
 }
 
@@ -261,7 +269,7 @@ fn better(
             let changed = Candidate {
                 choice: None,
                 parameters: now.parameters - current.parameters + option.parameters,
-                square: now.square - current.square + option.square,
+                loss: now.loss - current.loss + option.loss,
             };
             let cost = (goal.cost)(&changed);
             // Rounding must not look like a gain, or this would not end.
