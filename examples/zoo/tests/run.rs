@@ -88,7 +88,9 @@ fn the_saved_model_loads_into_the_network() {
 fn layers_that_cannot_be_built_are_errors_before_anything_is_written() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let folder = parent.path().join("run");
-    let error = run("--variant low-rank --rank 17", &folder).expect_err("too high a rank");
+    // By default layers stay dense that are too narrow for the rank.
+    let flags = "--variant low-rank --rank 17 --layers all";
+    let error = run(flags, &folder).expect_err("too high a rank");
     let values = "rank=17 for 16 secondary by 16 primary";
     assert!(error.to_string().contains(values), "{error}");
     assert!(!folder.exists());
