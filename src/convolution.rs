@@ -65,6 +65,17 @@ pub(crate) fn linear_conv2d(
     if flex::supports(&input, &filters, &options) {
         return flex::linear_conv2d(input, filters, factors, bias, options);
     }
+    by_tensor_operations(input, filters, factors, bias, options)
+}
+
+/// [`linear_conv2d`] on any backend.
+fn by_tensor_operations(
+    input: Tensor<4>,
+    filters: Tensor<4>,
+    factors: Option<Factors>,
+    bias: Option<Tensor<1>>,
+    options: ConvOptions<2>,
+) -> Tensor<4> {
     let Some(factors) = factors else {
         return module::conv2d(input, filters, bias, options);
     };
@@ -94,5 +105,83 @@ pub(crate) fn padding(
             let total = covered.saturating_sub(input[axis]);
             (total / 2, total - total / 2)
         }),
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use alloc::vec::Vec;
+
+    use burn::tensor::{DType, Device, TensorData};
+
+    use super::*;
+
+    /// A leaf of explicit f64 values that depend on the seed alone.
+    fn leaf<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
+        let count: usize = shape.iter().product();
+        let value = |index: usize| ((index * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0;
+        let values: Vec<f64> = (0..count).map(value).collect();
+        let device = Device::flex().autodiff();
+        Tensor::from_data(TensorData::new(values, shape), (&device, DType::F64)).require_grad()
+    }
+
+    fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.try_to_vec_as().expect("values")
+    }
+
+    /// The path of every other backend against the kernel: output and all gradients.
+    #[test]
+    fn tensor_operations_equal_the_kernel() {
+        type Path = fn(
+            Tensor<4>,
+            Tensor<4>,
+            Option<Factors>,
+            Option<Tensor<1>>,
+            ConvOptions<2>,
+        ) -> Tensor<4>;
+        let options = ConvOptions::new_with_padding([2, 1], [(1, 0), (1, 1)], [1, 1], 1);
+        for (rank, bias) in [
+            (None, true),
+            (None, false),
+            (Some(2), true),
+            (Some(2), false),
+        ] {
+            let outcome = |path: Path| {
+                let (input, filters) = (leaf([3, 4, 7, 6], 1), leaf([5, 4, 3, 3], 2));
+                let row = rank.map(|rank| leaf([rank, 5], 3));
+                let column = leaf([6, rank.unwrap_or(5)], 4);
+                let bias = bias.then(|| leaf([11], 5));
+                let factors = Factors {
+                    row: row.clone(),
+                    column: column.clone(),
+                };
+                let output = path(
+                    input.clone(),
+                    filters.clone(),
+                    Some(factors),
+                    bias.clone(),
+                    options.clone(),
+                );
+                let weights = leaf(output.dims(), 6).detach();
+                let gradients = (output.clone() * weights).sum().backward();
+                let mut outcome = vec![
+                    to_vec(output),
+                    to_vec(input.grad(&gradients).expect("gradient")),
+                    to_vec(filters.grad(&gradients).expect("gradient")),
+                    to_vec(column.grad(&gradients).expect("gradient")),
+                ];
+                outcome.extend(row.map(|row| to_vec(row.grad(&gradients).expect("gradient"))));
+                outcome.extend(bias.map(|bias| to_vec(bias.grad(&gradients).expect("gradient"))));
+                outcome
+            };
+            let (kernel, operations) =
+                (outcome(flex::linear_conv2d), outcome(by_tensor_operations));
+            for (index, (kernel, operations)) in kernel.iter().zip(&operations).enumerate() {
+                assert_eq!(kernel.len(), operations.len());
+                for (a, b) in kernel.iter().zip(operations) {
+                    assert!((a - b).abs() < 1e-9, "{index}: {a} and {b}, rank {rank:?}");
+                }
+            }
+        }
     }
 }
