@@ -1,14 +1,14 @@
 //! How the coefficients of a layer are stored. This is the only file that tells the variants
 //! apart: to the rest of the crate, coefficients are a chain of matrices.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec};
 
 use burn::config::Config;
 use burn::module::{Module, Param, ParamId};
 use burn::nn::Initializer;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 
 use crate::error::Error;
 
@@ -222,6 +222,29 @@ impl Coefficients {
         }
     }
 
+    /// All filters, from the primary ones: `cat(P, A · P)`, put in `order` where there is one.
+    ///
+    /// # Shapes
+    /// - primary: `[m, …]`
+    /// - order: `[m + n]`, the place of each filter behind the primary and the secondary ones
+    /// - output: `[m + n, …]`
+    pub(crate) fn kernel<const D: usize>(
+        &self,
+        primary: Tensor<D>,
+        order: Option<Tensor<1, Int>>,
+    ) -> Tensor<D> {
+        let mut shape = primary.shape();
+        shape[0] += self.num_secondary();
+        let primary = rows(primary);
+        let secondary = self.factors().combine_rows(primary.clone());
+        let filters = Tensor::cat(vec![primary, secondary], 0);
+        let filters = match order {
+            Some(order) => filters.select(0, order),
+            None => filters,
+        };
+        filters.reshape(shape)
+    }
+
     /// The matrices whose product is `A`.
     pub(crate) fn factors(&self) -> Factors {
         match self {
@@ -235,6 +258,12 @@ impl Coefficients {
             },
         }
     }
+}
+
+/// The filters of a weight, one in each row.
+pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
+    let filters = weight.dims()[0] as i64;
+    weight.reshape([filters, -1])
 }
 
 /// Coefficients `A = column · row`, or `A = column`, ready to be applied.
@@ -251,7 +280,7 @@ impl Factors {
     /// # Shapes
     /// - rows: `[m, length]`
     /// - output: `[n, length]`
-    pub(crate) fn combine_rows(self, rows: Tensor<2>) -> Tensor<2> {
+    fn combine_rows(self, rows: Tensor<2>) -> Tensor<2> {
         self.into_iter()
             .fold(rows, |rows, factor| factor.matmul(rows))
     }

@@ -6,11 +6,11 @@ use std::vec::Vec;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 
-use crate::coefficients::CoefficientsConfig;
+use crate::coefficients::{CoefficientsConfig, rows};
 use crate::error::Error;
 use crate::fit::Spectrum;
 use crate::plan::{Goal, Plan, PlannedLayer, loss};
-use crate::reparameterize::{LinearConv, rows};
+use crate::reparameterize::LinearConv;
 use crate::weights::Weights;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
@@ -89,7 +89,10 @@ impl Compression {
     /// Decide for every [`Conv2d`](burn::nn::conv::Conv2d) of a model.
     ///
     /// # Errors
-    /// - [`Error::Budget`]: a share or error outside of `(0, 1]`, or too small for these layers.
+    /// - [`Error::Share`]: a share or error outside of `(0, 1]`.
+    /// - [`Error::Budget`]: one too small for these layers.
+    /// - Those of [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init): a uniform
+    ///   ratio or coefficients that no layer could have.
     /// - [`Error::Reparameterized`]: the model is compressed already.
     /// - [`Error::Responses`]: responses of another number of filters.
     pub fn plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {

@@ -118,13 +118,10 @@ impl ConvConfig {
                 Ok(Conv::Dense(config.init(device)))
             }
             Self::Linear(config) => config.try_init(device).map(Conv::Linear),
-            Self::Auto(config) => {
-                if config.fits()? && config.cost()?.pays() {
-                    config.try_init(device).map(Conv::Linear)
-                } else {
-                    Self::Dense(dense_twin(config)).try_init(device)
-                }
-            }
+            Self::Auto(config) => match config.cost_if_wide_enough()? {
+                Some(cost) if cost.pays() => config.try_init(device).map(Conv::Linear),
+                _ => Self::Dense(dense_twin(config)).try_init(device),
+            },
         }
     }
 }

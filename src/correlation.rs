@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Bool, DType, Device, Tensor};
 
-use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix};
+use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix, rows};
 
 /// Pearson correlation of the rows of a matrix, as NumPy's `corrcoef`.
 ///
@@ -197,16 +197,11 @@ impl ModuleVisitor for Sum {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let rows = || {
-            let value = param.val();
-            let rows = value.dims()[0] as i64;
-            value.reshape([rows, -1])
-        };
         self.base = None;
         if self.selected {
-            self.add(rows());
+            self.add(rows(param.val()));
         } else if D == 4 && self.select == Select::Primary {
-            self.base = Some(rows());
+            self.base = Some(rows(param.val()));
         }
     }
 }

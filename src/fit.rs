@@ -137,7 +137,7 @@ impl Spectrum {
         squares
     }
 
-    /// Splits filters by this spectrum; returns the error besides, see [`error`](Self::error).
+    /// Splits filters by this spectrum, with the [`error`](Self::error) of that choice.
     ///
     /// # Errors
     /// Those of the coefficients' configuration.
@@ -149,7 +149,7 @@ impl Spectrum {
         filters: &Tensor<2>,
         primary: usize,
         config: &CoefficientsConfig,
-    ) -> Result<(Split, f64), Error> {
+    ) -> Result<Split, Error> {
         let total = self.order.len();
         assert_eq!(filters.dims()[0], total, "the filters of the spectrum");
         let secondary = total - primary;
@@ -229,14 +229,13 @@ impl Spectrum {
         for (place, filter) in self.order.iter().enumerate() {
             places[*filter] = place as i64;
         }
-        let split = Split {
+        Ok(Split {
             primary: filters
                 .clone()
                 .select(0, kept.clone().narrow(0, 0, primary)),
             coefficients: config.with_values(factors),
             kept,
             order: indices(places),
-        };
-        Ok((split, self.error(primary, rank)))
+        })
     }
 }

@@ -4,6 +4,7 @@ use burn::module::{Param, ParamId};
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 
+use crate::coefficients::rows;
 use crate::cost::Evaluation;
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
@@ -48,7 +49,7 @@ impl LinearConv2d {
             return Err(Error::Primary { primary, filters });
         }
         // A leaf stays one when it is detached; what is computed from it does not.
-        let rows: Tensor<2> = weight.flatten(1, 3).detach();
+        let rows = rows(weight).detach();
         let responses = calibration.map(|input| {
             let unbiased = Conv2d {
                 bias: None,
@@ -58,7 +59,8 @@ impl LinearConv2d {
             output.flatten::<2>(1, 3)
         });
         let spectrum = Spectrum::new(responses.as_ref().unwrap_or(&rows));
-        let (split, error) = spectrum.split(&rows, primary, &choice.coefficients)?;
+        let split = spectrum.split(&rows, primary, &choice.coefficients)?;
+        let rank = choice.coefficients.rank(filters - primary, primary)?;
         let size = [primary, channels, height, width];
         let layer = Self {
             primary: Param::from_tensor(split.primary.reshape(size)),
@@ -75,6 +77,6 @@ impl LinearConv2d {
             order: Some(Param::initialized(ParamId::new(), split.order)),
             evaluation: Evaluation::Auto,
         };
-        Ok((layer, error))
+        Ok((layer, spectrum.error(primary, rank)))
     }
 }

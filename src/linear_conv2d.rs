@@ -1,4 +1,4 @@
-use alloc::{format, vec};
+use alloc::format;
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
@@ -130,16 +130,15 @@ impl LinearConv2dConfig {
         })
     }
 
-    /// Whether the layer is wide enough for its ratio and rank.
+    /// The [`cost`](Self::cost) of the layer, unless it is too narrow for its ratio or rank.
     ///
     /// # Errors
     /// As [`cost`](Self::cost) where no width would do.
-    pub(crate) fn fits(&self) -> Result<bool, Error> {
+    pub(crate) fn cost_if_wide_enough(&self) -> Result<Option<LayerCost>, Error> {
         match self.cost() {
-            Ok(_) => Ok(true),
-            Err(Error::Rank { rank: 1.., .. }) => Ok(false),
-            Err(Error::PrimaryRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(false),
-            Err(error) => Err(error),
+            Err(Error::Rank { rank: 1.., .. }) => Ok(None),
+            Err(Error::PrimaryRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(None),
+            cost => cost.map(Some),
         }
     }
 
@@ -282,12 +281,8 @@ impl LinearConv2d {
     /// # Shapes
     /// - output: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
     pub fn weight(&self) -> Tensor<4> {
-        let primary = self.primary.val();
-        let [_, channels, height, width] = primary.dims();
-        let rows: Tensor<2> = primary.flatten(1, 3);
-        let secondary = self.coefficients.factors().combine_rows(rows.clone());
-        let kernel = self.in_order(Tensor::cat(vec![rows, secondary], 0), 0);
-        kernel.reshape([-1, channels as i64, height as i64, width as i64])
+        let order = self.order.as_ref().map(|order| order.val());
+        self.coefficients.kernel(self.primary.val(), order)
     }
 
     /// The dense convolution with the same output: the kernel is built once and becomes a

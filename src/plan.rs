@@ -60,12 +60,10 @@ impl PlannedLayer {
     /// The relative error of the filters, or of the responses where the plan was made from them:
     /// the norm of the difference over the norm.
     pub fn error(&self) -> f64 {
-        self.choice.map_or(0.0, |choice| self.error_of(choice))
-    }
-
-    fn error_of(&self, choice: Choice) -> f64 {
-        let rank = self.cost(Some(choice)).and_then(|cost| cost.rank);
-        self.spectrum.error(choice.primary, rank)
+        self.choice.map_or(0.0, |choice| {
+            let rank = self.cost(Some(choice)).and_then(|cost| cost.rank);
+            self.spectrum.error(choice.primary, rank)
+        })
     }
 
     /// `None` for a dense layer and for a choice that this layer cannot have.

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
 use burn::tensor::{Int, Tensor};
 
-use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION};
+use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2dConfig;
@@ -99,11 +99,9 @@ impl LinearConv {
         let config = LinearConv2dConfig::new([channels, filters], [height, width])
             .with_primary_ratio(self.primary_ratio)
             .with_coefficients(self.coefficients);
-        if !config.fits()? {
-            return Ok(None);
-        }
-        let cost = config.cost()?;
-        Ok((self.all || cost.pays()).then_some(Choice {
+        let cost = config.cost_if_wide_enough()?;
+        let cost = cost.filter(|cost| self.all || cost.pays());
+        Ok(cost.map(|cost| Choice {
             primary: cost.primary,
             coefficients: self.coefficients,
         }))
@@ -146,7 +144,7 @@ pub(crate) fn split<const D: usize>(
     spectrum: &Spectrum,
 ) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
     let filters = rows(param.val()).detach();
-    let (split, _) = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
+    let split = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
     let trainable = param.is_require_grad();
     let param = param.map(|weight| {
         let mut shape = weight.shape();
@@ -168,12 +166,6 @@ pub(crate) fn split<const D: usize>(
     Ok((param, Some(combined)))
 }
 
-/// The filters of a weight, one in each row.
-pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
-    let filters = weight.dims()[0] as i64;
-    weight.reshape([filters, -1])
-}
-
 /// What [`LinearConv`] puts beside the weight of a convolution, which then holds primary filters:
 /// the coefficients of the others, and the order of all.
 #[derive(Module, Debug)]
@@ -188,11 +180,6 @@ impl Reparameterization for CombinedFilters {
     const NAME: &'static str = REPARAMETERIZATION;
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let mut shape = base.shape();
-        shape[0] = self.order.shape()[0];
-        let primary = rows(base);
-        let secondary = self.coefficients.factors().combine_rows(primary.clone());
-        let filters = Tensor::cat(std::vec![primary, secondary], 0);
-        filters.select(0, self.order.val()).reshape(shape)
+        self.coefficients.kernel(base, Some(self.order.val()))
     }
 }

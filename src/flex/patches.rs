@@ -98,11 +98,12 @@ enum Window {
     },
     /// Any other convolution, row by row.
     Rows {
-        /// Row of the map and where its first column would lie in the channel.
-        rows: Vec<(usize, isize)>,
-        columns: Range<usize>,
+        /// Where a run of pixels begins in the map and in the channel.
+        runs: Vec<(usize, usize)>,
+        /// Pixels of a run.
+        length: usize,
+        /// From one of its pixels to the next in the channel.
         stride: usize,
-        width: usize,
     },
 }
 
@@ -117,17 +118,16 @@ impl Window {
         };
         let width = geometry.output[1];
         if !geometry.in_step() {
-            let start = |row: usize| {
-                let y = (row * geometry.stride[0]) as isize + offset[0];
-                y * geometry.input[1] as isize + offset[1]
+            let run = |row: usize| {
+                let y = (row * geometry.stride[0]).strict_add_signed(offset[0]);
+                let x = (columns.start * geometry.stride[1]).strict_add_signed(offset[1]);
+                let map = (row - rows.start) * width + columns.start;
+                (map, y * geometry.input[1] + x)
             };
             return Self::Rows {
-                rows: (first..end)
-                    .map(|row| (row - rows.start, start(row)))
-                    .collect(),
-                columns,
+                runs: (first..end).map(run).collect(),
+                length: columns.len(),
                 stride: geometry.stride[1],
-                width,
             };
         }
         // Before the channel's first and after its last value there is only padding.
@@ -164,17 +164,14 @@ impl Window {
                 clear_outside(output, columns, *width);
             }
             Self::Rows {
-                rows,
-                columns,
+                runs,
+                length,
                 stride,
-                width,
             } => {
                 output.fill(T::zero());
-                for (row, start) in rows {
-                    let output = &mut output[row * width..][columns.clone()];
-                    let first = start.strict_add_unsigned(columns.start * stride);
-                    let values = channel[first.unsigned_abs()..].iter().step_by(*stride);
-                    for (output, value) in output.iter_mut().zip(values) {
+                for (map, start) in runs {
+                    let values = channel[*start..].iter().step_by(*stride);
+                    for (output, value) in output[*map..][..*length].iter_mut().zip(values) {
                         *output = *value;
                     }
                 }
@@ -198,15 +195,13 @@ impl Window {
                 }
             }
             Self::Rows {
-                rows,
-                columns,
+                runs,
+                length,
                 stride,
-                width,
             } => {
-                for (row, start) in rows {
-                    let first = start.strict_add_unsigned(columns.start * stride);
-                    let sums = channel[first.unsigned_abs()..].iter_mut().step_by(*stride);
-                    for (sum, value) in sums.zip(&input[row * width..][columns.clone()]) {
+                for (map, start) in runs {
+                    let sums = channel[*start..].iter_mut().step_by(*stride);
+                    for (sum, value) in sums.zip(&input[*map..][..*length]) {
                         *sum += *value;
                     }
                 }
