@@ -212,3 +212,32 @@ fn an_input_of_other_channels_panics() {
     let layer = LinearConv2dConfig::new([3, 8], [3, 3]).init(&device());
     layer.forward(tensor([1, 4, 5, 5], 1, &device()).cast(DType::F32));
 }
+
+#[test]
+#[should_panic(expected = "the bias has 2 values, there are 3 filters")]
+fn a_bias_of_another_length_panics() {
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let [input, weight] = [
+        tensor([1, 2, 5, 5], 1, &device()),
+        tensor([3, 2, 3, 3], 2, &device()),
+    ];
+    conv2d(input, weight, Some(tensor([2], 3, &device())), options);
+}
+
+#[test]
+fn an_empty_batch_has_an_empty_output_and_no_gradient() {
+    let sizes = Sizes([0, 2, 3], [5, 4], [3, 3]);
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let [output, input, weight, bias] = outcome(conv2d, &sizes, &options, true)
+        .try_into()
+        .expect("an output and three gradients");
+    assert!(output.is_empty() && input.is_empty());
+    assert_eq!((weight, bias), (vec![0.0; 54], vec![0.0; 3]));
+    let burns = module::conv2d(
+        tensor([0, 2, 5, 4], 1, &device()),
+        tensor([3, 2, 3, 3], 2, &device()),
+        None,
+        options,
+    );
+    assert_eq!(burns.dims(), [0, 3, 5, 4]);
+}

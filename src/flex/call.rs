@@ -42,6 +42,15 @@ impl Call {
             channels, filter_channels,
             "the input has {channels} channels, the filters have {filter_channels}"
         );
+        let rows = |tensor: &FlexTensor| tensor.layout().shape()[0];
+        let filters = rows(&primary) + column.as_ref().map_or(0, rows);
+        if let Some(bias) = &bias {
+            let length = rows(bias);
+            assert_eq!(
+                length, filters,
+                "the bias has {length} values, there are {filters} filters"
+            );
+        }
         let size = [input_height, input_width];
         let kernel = [kernel_height, kernel_width];
         let output = [0, 1].map(|axis| {

@@ -23,7 +23,7 @@ pub(super) struct Tile {
 /// How the images of a batch are shared out.
 #[derive(Debug)]
 pub(super) struct Shares {
-    /// Images of a share. Each share is the work of one thread.
+    /// Images of a share, at least 1. Each share is the work of one thread.
     pub(super) images: usize,
     /// Whether other threads help with a share: with fewer images than threads there is only one.
     pub(super) parallel: bool,
@@ -41,7 +41,7 @@ pub(super) fn share(batch_size: usize, multiply_adds: usize) -> Shares {
     let parallel = !alone && batch_size < threads;
     Shares {
         images: if alone || parallel {
-            batch_size
+            batch_size.max(1)
         } else {
             batch_size.div_ceil(threads)
         },
@@ -56,7 +56,8 @@ pub(super) fn tiles(geometry: &Geometry, images: usize, parallel: bool) -> Vec<T
     let tile_pixels = if parallel { SHARED_PIXELS } else { PIXELS };
     let each = |total: usize, pixels: usize| {
         let most = (tile_pixels / pixels).max(1);
-        total.div_ceil(total.div_ceil(most))
+        // Of an empty batch there are no tiles, of any size.
+        total.div_ceil(total.div_ceil(most).max(1)).max(1)
     };
     let (images_each, rows_each) = if height * width < tile_pixels {
         (each(images, height * width), height)
