@@ -95,6 +95,7 @@ impl Compression {
     ///   ratio or coefficients that no layer could have.
     /// - [`Error::Reparameterized`]: the model is compressed already.
     /// - [`Error::Responses`]: responses of another number of filters.
+    /// - [`Error::NotFinite`]: a weight or response that is infinite or no number.
     pub fn plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
         let weights = Weights::of(model)?;
         let mut layers = Vec::new();
@@ -112,11 +113,11 @@ impl Compression {
                 });
             }
             layers.push(PlannedLayer {
+                spectrum: Spectrum::new(&path, responses)?,
                 path,
                 id,
                 shape: weight.dims(),
                 choice: None,
-                spectrum: Spectrum::new(responses),
             });
         }
         let mut plan = Plan { layers };

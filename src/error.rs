@@ -150,6 +150,32 @@ pub enum Error {
         path: String,
     },
 
+    /// A weight that was taken for that of a convolution has a bias of another length beside it.
+    #[error(
+        "{path} has {biases} values beside a weight of {filters} filters, so the layer is not a \
+         convolution but, maybe, a transposed one; name the weights of the convolutions, \
+         `LinearConv::new(..).within(conv2d_weights(&model)?)`, or use `Compression`, which looks \
+         at the layers"
+    )]
+    NotConv2d {
+        /// Where in the model the bias is.
+        path: String,
+        /// The length of the bias.
+        biases: usize,
+        /// The length of the first dimension of the weight.
+        filters: usize,
+    },
+
+    /// There is nothing to fit: a filter, or its response to a calibration batch, has a value
+    /// that is infinite or no number.
+    #[error("filter {filter} of {path}, or its response to the calibration batch, is not finite")]
+    NotFinite {
+        /// Where in the model.
+        path: String,
+        /// The first such filter.
+        filter: usize,
+    },
+
     /// Responses do not have one row for each filter.
     #[error("{path} has {filters} filters, but there are responses of {responses}")]
     Responses {

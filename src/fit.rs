@@ -1,5 +1,6 @@
 //! Dense filters as primary filters and linear combinations of them.
 
+use std::string::ToString;
 use std::vec::Vec;
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -39,8 +40,6 @@ pub(crate) struct Split {
     /// The primary filters, `[m, length]`, as they were.
     pub(crate) primary: Tensor<2>,
     pub(crate) coefficients: Coefficients,
-    /// The filters, primary ones in front, `[f]`.
-    pub(crate) kept: Tensor<1, Int>,
     /// For each filter its place behind the primary filters and the combined ones: selecting by
     /// it restores the order. `[f]`
     pub(crate) order: Tensor<1, Int>,
@@ -48,18 +47,27 @@ pub(crate) struct Split {
 
 impl Spectrum {
     /// # Shapes
-    /// - rows: `[f, length]`, filters or responses
-    pub(crate) fn new(rows: &Tensor<2>) -> Self {
+    /// - rows: `[f, length]`, filters or responses of the layer at the path
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`]
+    pub(crate) fn new(path: &str, rows: &Tensor<2>) -> Result<Self, Error> {
         let [filters, length] = rows.dims();
         let values = rows
             .clone()
             .detach()
             .try_to_vec_as::<f64>()
             .expect("the values of a float tensor");
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::NotFinite {
+                path: path.to_string(),
+                filter: index / length,
+            });
+        }
         let columns = Mat::from_fn(length, filters, |row, column| values[column * length + row]);
         let decomposition = columns.col_piv_qr();
         let upper = decomposition.thin_R();
-        Self {
+        Ok(Self {
             order: decomposition.P().arrays().0.to_vec(),
             triangle: Mat::from_fn(upper.nrows(), upper.ncols(), |row, column| {
                 // The rest of the storage is not part of the triangle.
@@ -70,7 +78,7 @@ impl Spectrum {
                 }
             }),
             energy: columns.squared_norm_l2(),
-        }
+        })
     }
 
     /// The error with the first filters primary, at every rank of the coefficients from 0 to the
@@ -224,17 +232,14 @@ impl Spectrum {
             let shape = [values.len()];
             Tensor::<1, Int>::from_data(TensorData::new(values, shape), &device)
         };
-        let kept = indices(self.order.iter().map(|index| *index as i64).collect());
+        let kept = self.order[..primary].iter().map(|index| *index as i64);
         let mut places = vec![0; total];
         for (place, filter) in self.order.iter().enumerate() {
             places[*filter] = place as i64;
         }
         Ok(Split {
-            primary: filters
-                .clone()
-                .select(0, kept.clone().narrow(0, 0, primary)),
+            primary: filters.clone().select(0, indices(kept.collect())),
             coefficients: config.with_values(factors),
-            kept,
             order: indices(places),
         })
     }

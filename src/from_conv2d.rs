@@ -2,13 +2,14 @@
 
 use burn::module::{Param, ParamId};
 use burn::nn::conv::Conv2d;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
-use crate::coefficients::rows;
+use crate::coefficients::{Coefficients, rows};
 use crate::cost::Evaluation;
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2d;
+use crate::reparameterize::CombinedFilters;
 
 impl LinearConv2d {
     /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
@@ -19,7 +20,7 @@ impl LinearConv2d {
     /// outputs keep their order.
     ///
     /// # Errors
-    /// [`Error::Primary`], and those of the coefficients' configuration.
+    /// [`Error::Primary`], those of the coefficients' configuration, and [`Error::NotFinite`].
     ///
     /// # Panics
     /// Panics if the calibration batch is no input of the layer.
@@ -58,25 +59,73 @@ impl LinearConv2d {
             let output = unbiased.forward(input).detach().swap_dims(0, 1);
             output.flatten::<2>(1, 3)
         });
-        let spectrum = Spectrum::new(responses.as_ref().unwrap_or(&rows));
+        let spectrum = Spectrum::new("weight", responses.as_ref().unwrap_or(&rows))?;
         let split = spectrum.split(&rows, primary, &choice.coefficients)?;
         let rank = choice.coefficients.rank(filters - primary, primary)?;
         let size = [primary, channels, height, width];
-        let layer = Self {
-            primary: Param::from_tensor(split.primary.reshape(size)),
-            coefficients: split.coefficients,
-            bias: conv
-                .bias
-                .as_ref()
-                .map(|bias| Param::from_tensor(bias.val().select(0, split.kept).detach())),
+        let primary_filters = Param::from_tensor(split.primary.reshape(size));
+        let order = Param::initialized(ParamId::new(), split.order);
+        let layer = Self::in_place_of(conv, primary_filters, split.coefficients, order);
+        Ok((layer, spectrum.error(primary, rank)))
+    }
+
+    /// The layer that computes what a convolution does whose weight
+    /// [`LinearConv`](crate::LinearConv) has split: of the same filters and coefficients, without
+    /// another fit, and fast, since it can combine feature maps in place of filters. None for a
+    /// dense convolution.
+    ///
+    /// # Example
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::Device;
+    /// use linearconv::{CoefficientsConfig, LinearConv, LinearConv2d};
+    ///
+    /// let device = Device::default();
+    /// let conv = Conv2dConfig::new([64, 64], [3, 3]).init(&device);
+    /// let conv = conv.apply_reparameterization(LinearConv::new(CoefficientsConfig::Full));
+    /// // Fine-tuned, and then:
+    /// let layer = LinearConv2d::from_reparameterized(&conv).unwrap();
+    /// assert_eq!(layer.cost().parameters(), conv.num_params());
+    /// ```
+    pub fn from_reparameterized(conv: &Conv2d) -> Option<Self> {
+        let combined = conv.weight.reparameterization::<CombinedFilters>()?;
+        // Mapping drops the reparameterization and keeps what the parameter is otherwise.
+        let primary = conv.weight.clone().map(|base| base);
+        let CombinedFilters {
+            coefficients,
+            order,
+        } = combined.clone();
+        Some(Self::in_place_of(conv, primary, coefficients, order))
+    }
+
+    /// The geometry and bias of a dense layer, and other filters, in the given order.
+    fn in_place_of(
+        conv: &Conv2d,
+        primary: Param<Tensor<4>>,
+        coefficients: Coefficients,
+        order: Param<Tensor<1, Int>>,
+    ) -> Self {
+        let bias = conv.bias.clone().map(|bias| {
+            // The filter in each place, from the place of each filter.
+            let filters = order.val().argsort(0);
+            bias.map(|bias| {
+                let trained = bias.is_require_grad();
+                let ordered = bias.select(0, filters).detach();
+                ordered.set_require_grad(trained)
+            })
+        });
+        Self {
+            primary,
+            coefficients,
+            bias,
             stride: conv.stride,
             kernel_size: conv.kernel_size,
             dilation: conv.dilation,
             groups: conv.groups,
             padding: conv.padding.clone(),
-            order: Some(Param::initialized(ParamId::new(), split.order)),
+            order: Some(order),
             evaluation: Evaluation::Auto,
-        };
-        Ok((layer, spectrum.error(primary, rank)))
+        }
     }
 }

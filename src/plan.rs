@@ -133,6 +133,13 @@ pub(crate) fn loss(error: f64) -> f64 {
     -(1.0 - error * error).max(0.0).ln()
 }
 
+/// See [`Plan::error`].
+fn error_of_all(errors: &[f64]) -> f64 {
+    let losses: f64 = errors.iter().copied().map(loss).sum();
+    let mean = losses / errors.len().max(1) as f64;
+    (1.0 - (-mean).exp()).sqrt()
+}
+
 /// One way to compress a layer, or several layers together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
@@ -156,9 +163,11 @@ impl Plan {
     /// The error of all layers together: `1 - error²` is the geometric mean, over the layers, of
     /// what each keeps of its energy, `1 - error²`.
     pub fn error(&self) -> f64 {
-        let losses: f64 = self.layers.iter().map(|layer| loss(layer.error())).sum();
-        let mean = losses / self.layers.len().max(1) as f64;
-        (1.0 - (-mean).exp()).sqrt()
+        error_of_all(&self.errors())
+    }
+
+    fn errors(&self) -> Vec<f64> {
+        self.layers.iter().map(PlannedLayer::error).collect()
     }
 
     /// The model with its weights split as planned.
@@ -323,7 +332,8 @@ impl fmt::Display for Plan {
             "layer", "shape", "chosen", "weights", "kept", "error", "MACs/px", "factored",
         ];
         row(f, header.map(String::from))?;
-        for layer in &self.layers {
+        let errors = self.errors();
+        for (layer, error) in self.layers.iter().zip(&errors) {
             let choice = match layer.choice {
                 None => "dense".into(),
                 Some(Choice {
@@ -344,7 +354,7 @@ impl fmt::Display for Plan {
                     choice,
                     layer.dense_parameters().to_string(),
                     layer.parameters().to_string(),
-                    format!("{:.4}", layer.error()),
+                    format!("{error:.4}"),
                     layer.dense_parameters().to_string(),
                     layer.multiply_adds().to_string(),
                 ],
@@ -363,7 +373,7 @@ impl fmt::Display for Plan {
                 String::new(),
                 self.dense_parameters().to_string(),
                 self.parameters().to_string(),
-                format!("{:.4}", self.error()),
+                format!("{:.4}", error_of_all(&errors)),
                 self.dense_parameters().to_string(),
                 adds.to_string(),
             ],

@@ -1,5 +1,7 @@
 //! LinearConv for the convolutions of any model, by Burn's reparameterizations.
 
+use std::string::String;
+
 use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
 use burn::tensor::{Int, Tensor};
 
@@ -17,7 +19,7 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// architecture stays as it is and its outputs keep their order. [`correlation_loss`],
 /// [`coefficient_l1`] and [pruning](crate::pruning) see these layers as they see
 /// [`LinearConv2d`](crate::LinearConv2d), which is the way to have them *fast*:
-/// [`LinearConv2d::from_conv2d`](crate::LinearConv2d::from_conv2d).
+/// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized).
 /// [`Module::materialize`] gives the dense model back.
 ///
 /// Layers stay dense where LinearConv does not pay ([`LayerCost::pays`](crate::LayerCost::pays)):
@@ -25,13 +27,15 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// running statistics are left alone.
 ///
 /// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
-/// of a transposed convolution looks like that of a convolution. For a model that has one, use a
+/// of a transposed convolution looks like that of a convolution; only the length of a bias beside
+/// it may tell, and then this panics. For a model that has one, use a
 /// [`Compression`](crate::Compression), which looks at the layers, or
 /// [`within`](Self::within) with [`conv2d_weights`](crate::conv2d_weights).
 ///
 /// # Panics
 /// `apply_reparameterization` panics with the message of an [`Error`], on coefficients that no
-/// layer could have and on a model that is reparameterized by `LinearConv` already.
+/// layer could have, on a model that is reparameterized by `LinearConv` already, on weights that
+/// are not finite and on those of layers that are no convolutions.
 ///
 /// # Example
 /// ```
@@ -59,7 +63,10 @@ pub struct LinearConv {
     coefficients: CoefficientsConfig,
     primary_ratio: f64,
     group: ParamGroup,
+    min_size: usize,
     all: bool,
+    /// The layer whose weight was split last, and its filters.
+    last: Option<(String, usize)>,
 }
 
 impl LinearConv {
@@ -69,7 +76,9 @@ impl LinearConv {
             coefficients,
             primary_ratio: 0.5,
             group: ParamGroup::all(),
+            min_size: 0,
             all: false,
+            last: None,
         }
     }
 
@@ -86,6 +95,12 @@ impl LinearConv {
         Self { group, ..self }
     }
 
+    /// Only layers of at least this many weights, `channels_out · channels_in / groups · height ·
+    /// width`.
+    pub fn with_min_size(self, min_size: usize) -> Self {
+        Self { min_size, ..self }
+    }
+
     /// Also layers that do not get smaller by it.
     pub fn with_all_layers(self) -> Self {
         Self { all: true, ..self }
@@ -96,11 +111,12 @@ impl LinearConv {
         &self,
         [filters, channels, height, width]: [usize; 4],
     ) -> Result<Option<Choice>, Error> {
+        let size = filters * channels * height * width;
         let config = LinearConv2dConfig::new([channels, filters], [height, width])
             .with_primary_ratio(self.primary_ratio)
             .with_coefficients(self.coefficients);
         let cost = config.cost_if_wide_enough()?;
-        let cost = cost.filter(|cost| self.all || cost.pays());
+        let cost = cost.filter(|cost| size >= self.min_size && (self.all || cost.pays()));
         Ok(cost.map(|cost| Choice {
             primary: cost.primary,
             coefficients: self.coefficients,
@@ -121,19 +137,30 @@ impl Reparameterizer for LinearConv {
             or_panic(Error::Reparameterized { path: path.into() });
         }
         let shape = param.lazy_shape();
-        let is_weight = D == 4 && path.rsplit('.').next() == Some("weight");
-        if !is_weight || !self.group.matches(&param.id, Some(path)) {
+        let (layer, name) = path.rsplit_once('.').unwrap_or(("", path));
+        if D == 1
+            && name == "bias"
+            && let Some((_, filters)) = self.last.take_if(|(split, _)| split == layer)
+            && shape[0] != filters
+        {
+            or_panic(Error::NotConv2d {
+                path: path.into(),
+                biases: shape[0],
+                filters,
+            });
+        }
+        if D != 4 || name != "weight" || !self.group.matches(&param.id, Some(path)) {
             return (param, None);
         }
         let shape = shape.dims::<4>();
-        match self.choice(shape) {
-            Ok(None) => (param, None),
-            Ok(Some(choice)) => {
-                let spectrum = Spectrum::new(&rows(param.val()));
-                split(param, &choice, &spectrum).unwrap_or_else(|error| or_panic(error))
-            }
-            Err(error) => or_panic(error),
-        }
+        let choice = self.choice(shape).unwrap_or_else(|error| or_panic(error));
+        let Some(choice) = choice else {
+            return (param, None);
+        };
+        self.last = Some((layer.into(), shape[0]));
+        Spectrum::new(path, &rows(param.val()))
+            .and_then(|spectrum| split(param, &choice, &spectrum))
+            .unwrap_or_else(|error| or_panic(error))
     }
 }
 
@@ -145,7 +172,9 @@ pub(crate) fn split<const D: usize>(
 ) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
     let filters = rows(param.val()).detach();
     let split = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
-    let trainable = param.is_require_grad();
+    let trained = param.is_require_grad();
+    // Without autodiff nothing is trained yet, and a parameter does not tell whether it will be.
+    let frozen = filters.is_autodiff() && !trained;
     let param = param.map(|weight| {
         let mut shape = weight.shape();
         shape[0] = choice.primary;
@@ -154,13 +183,13 @@ pub(crate) fn split<const D: usize>(
             .clone()
             .detach()
             .reshape(shape)
-            .set_require_grad(trainable)
+            .set_require_grad(trained)
     });
     let mut combined = CombinedFilters {
         coefficients: split.coefficients,
         order: Param::initialized(burn::module::ParamId::new(), split.order),
     };
-    if !trainable {
+    if frozen {
         combined = combined.no_grad();
     }
     Ok((param, Some(combined)))

@@ -9,8 +9,8 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use linearconv::{
-    Choice, CoefficientsConfig, CombinedFilters, Compression, Error, LinearConv, LinearConv2d,
-    coefficient_l1, conv2d_weights, correlation_loss,
+    Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Error, Evaluation,
+    LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss,
 };
 
 use common::{assert_close, device, tensor, to_vec, with_values};
@@ -287,6 +287,92 @@ fn a_group_limits_what_is_compressed() {
 }
 
 #[test]
+fn a_minimum_size_limits_what_is_compressed() {
+    let device = device().autodiff();
+    let filters = |min_size| {
+        let linear =
+            LinearConv::new(FULL).within(ParamGroup::from_any_predicates(vec!["stem", "body"]));
+        let model = Model::new(&device).apply_reparameterization(linear.with_min_size(min_size));
+        [&model.stem, &model.body].map(|conv| conv.weight.base().dims()[0])
+    };
+    let size = 16 * 8 * 9;
+    assert_eq!(filters(size), [8, 12]);
+    assert_eq!(filters(size + 1), [16, 12]);
+    assert_eq!(filters(24 * 16 * 9 + 1), [16, 24]);
+}
+
+#[test]
+#[should_panic(expected = "up.bias has 20 values beside a weight of 24 filters")]
+fn the_one_line_refuses_what_a_bias_shows_to_be_no_convolution() {
+    Model::new(&device()).apply_reparameterization(LinearConv::new(FULL));
+}
+
+#[test]
+fn values_that_are_not_finite_are_errors() {
+    let device = device();
+    let model = || {
+        let mut model = Model::new(&device);
+        model.body.weight = model.body.weight.map(|weight| {
+            let position = [3..4, 0..1, 0..1, 0..1];
+            weight.slice_fill(position, f64::INFINITY)
+        });
+        model
+    };
+    let expected = |path: &str| Error::NotFinite {
+        path: path.into(),
+        filter: 3,
+    };
+    let plan = Compression::to_parameters(0.5).plan(&model());
+    assert_eq!(plan.expect_err("infinite"), expected("body.weight"));
+    let half = Choice {
+        primary: 12,
+        coefficients: FULL,
+    };
+    let layer = LinearConv2d::from_conv2d(&model().body, half, None);
+    assert_eq!(layer.expect_err("infinite"), expected("weight"));
+}
+
+#[test]
+fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
+    let device = device().autodiff();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    assert!(LinearConv2d::from_reparameterized(&dense).is_none());
+    let input: Tensor<4> = tensor([2, 4, 7, 7], 4, &device);
+    for coefficients in [FULL, CoefficientsConfig::LowRank { rank: 2 }] {
+        let linear = LinearConv::new(coefficients).with_all_layers();
+        let conv = dense.clone().apply_reparameterization(linear);
+        let layer = LinearConv2d::from_reparameterized(&conv).expect("reparameterized");
+        let layer = layer.with_evaluation(Evaluation::Factored);
+        assert_close(
+            &to_vec(layer.forward(input.clone())),
+            &to_vec(conv.forward(input.clone())),
+            1e-12,
+            "output",
+        );
+
+        // The same parameters, with the same gradients.
+        let seed: Tensor<4> = tensor([2, 12, 5, 5], 5, &device);
+        let of_conv = (conv.forward(input.clone()) * seed.clone())
+            .sum()
+            .backward();
+        let of_layer = (layer.forward(input.clone()) * seed).sum().backward();
+        let gradients = [
+            conv.weight.base().grad(&of_conv),
+            layer.primary.val().grad(&of_layer),
+        ];
+        let [ours, theirs] = gradients.map(|gradient| to_vec(gradient.expect("trained")));
+        assert_close(&ours, &theirs, 1e-9, "gradient");
+        assert_eq!(layer.primary.id, conv.weight.id);
+        let bias = layer.bias.as_ref().expect("a bias");
+        assert!(bias.val().grad(&of_layer).is_some());
+
+        let frozen = LinearConv2d::from_reparameterized(&conv.no_grad()).expect("the same");
+        assert!(!frozen.primary.is_require_grad());
+        assert!(frozen.bias.is_some_and(|bias| !bias.is_require_grad()));
+    }
+}
+
+#[test]
 fn a_step_trains_filters_and_coefficients_and_records_round_trip() {
     let device = device().autodiff();
     let rank = CoefficientsConfig::LowRank { rank: 3 };
@@ -315,6 +401,29 @@ fn a_step_trains_filters_and_coefficients_and_records_round_trip() {
     let record = burn::store::ModuleRecord::from_bytes(bytes).expect("record");
     let loaded = compressed().valid().load_record(record);
     assert_eq!(to_vec(loaded.forward(images(&device).inner())), expected);
+}
+
+#[test]
+fn what_was_compressed_without_autodiff_is_trained_later() {
+    let rank = CoefficientsConfig::LowRank { rank: 3 };
+    let trained = |model: Model| {
+        let plan = Compression::uniform(0.5, rank).plan(&model).expect("valid");
+        let model = plan.apply(model).expect("valid").valid().train();
+        let combined = model.body.weight.reparameterization::<CombinedFilters>();
+        let coefficients = combined.expect("compressed").coefficients.clone();
+        let Coefficients::LowRank(factors) = coefficients else {
+            panic!("low rank, not {coefficients:?}")
+        };
+        [
+            model.body.weight.is_require_grad(),
+            factors.column.is_require_grad(),
+            factors.row.is_require_grad(),
+        ]
+    };
+    assert_eq!(trained(Model::new(&device())), [true; 3]);
+    let with_autodiff = Model::new(&device().autodiff());
+    assert_eq!(trained(with_autodiff.clone()), [true; 3]);
+    assert_eq!(trained(with_autodiff.no_grad()), [false; 3]);
 }
 
 #[test]
