@@ -65,7 +65,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
             resume: None,
         };
         let report = execute(args.network, args_of_run)?;
-        println!("{report}");
+        eprintln!("{report}");
         if *variant == Variant::Dense {
             dense_step = Some(report.step_seconds);
         }

@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 
 use burn::module::Module;
-use burn::optim::AdamConfig;
-use burn::tensor::Device;
-use burn::train::TrainStep;
 use clap::Parser;
 use linearconv::{CoefficientsConfig, Compression, ConvConfig, Plan};
 
 use crate::Error;
-use crate::cli::TrainingArgs;
+use crate::cli::{Args, ConvArgs, TrainingArgs, Variant};
 use crate::data::Loaders;
 use crate::models::{AnyNetwork, Network, NetworkConfig, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
-use crate::run::{learning_rates, load};
+use crate::run::{execute, load};
+use crate::session::Session;
+use crate::settings::results_folder;
 use crate::table::{Format, Table};
 use crate::trace::responses;
 use crate::training::Classifier;
@@ -61,7 +60,7 @@ pub struct CompressArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     pub fine_tune_lr: f64,
 
-    /// How the dense network is trained.
+    /// How the dense network is trained, and on what the compressed one is fine-tuned.
     #[command(flatten)]
     pub training: TrainingArgs,
 
@@ -72,13 +71,16 @@ pub struct CompressArgs {
 
 const HEADER: [&str; 3] = ["stage", "trainable parameters", "test accuracy %"];
 
-/// Goes through the stages, printing the plan on the way.
+/// Goes through the stages, printing the plan on the way. The folder of results has the dense
+/// network's run, the logs of fine-tuning, and the last stage's weights in `model.bpk`.
 ///
 /// # Errors
 /// Whatever keeps a stage from its result; see [`Error`].
 pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let training = &args.training;
     let recipe = training.recipe(args.network);
+    let name = format!("{}-compressed-{}", args.network, training.dataset);
+    let folder = results_folder(training.out_dir.as_deref(), &name)?;
     let device = training.backend.device()?;
     let loaders = load(training, &recipe, 0, &device)?;
     let config = NetworkConfig {
@@ -100,12 +102,12 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         Ok(())
     };
 
-    device.seed(training.seed);
-    let network = args.network.try_init(&config, &device.clone().autodiff())?;
-    let network = match &args.load {
-        Some(file) => network.try_load_file(file)?.train(),
-        None => train(network.train(), &recipe, None, &loaders, &device)?,
+    let dense = match &args.load {
+        Some(file) => file.clone(),
+        None => train_dense(args, folder.join("dense"))?,
     };
+    let network = args.network.try_init(&config, &device.clone().autodiff())?;
+    let network = network.try_load_file(dense)?.train();
     stage("dense", &network)?;
 
     let plan = plan(args, &network, &loaders)?;
@@ -118,20 +120,42 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         learning_rate: recipe.learning_rate * args.fine_tune_lr,
         ..recipe.clone()
     };
-    let full = Some(CoefficientsConfig::Full);
-    let network = train(network, &tuning, full, &loaders, &device)?;
+    let network = if tuning.epochs > 0 {
+        let session = Session {
+            folder: &folder.join("fine-tuned"),
+            recipe: &tuning,
+            coefficients: Some(CoefficientsConfig::Full),
+            finished_epochs: 0,
+        };
+        let trained = session.train(network, &loaders, &device)?;
+        trained.classifier.network.train()
+    } else {
+        network
+    };
     stage("fine-tuned", &network)?;
 
     let network = network.materialize();
     stage("materialized", &network)?;
-    if let Some(folder) = &training.out_dir {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
-            path: folder.clone(),
-            source,
-        })?;
-        network.valid().save_file(folder.join("model.bpk"))?;
-    }
+    std::fs::create_dir_all(&folder).map_err(|source| Error::Io {
+        path: folder.clone(),
+        source,
+    })?;
+    network.valid().save_file(folder.join("model.bpk"))?;
     Ok(table)
+}
+
+/// The weights of a run of the dense network.
+fn train_dense(args: &CompressArgs, folder: PathBuf) -> Result<PathBuf, Error> {
+    let run = Args {
+        conv: ConvArgs::new(Variant::Dense),
+        training: TrainingArgs {
+            out_dir: Some(folder.clone()),
+            ..args.training.clone()
+        },
+        resume: None,
+    };
+    eprintln!("{}", execute(args.network, run)?);
+    Ok(folder.join("model.bpk"))
 }
 
 /// The plan that the flags ask for.
@@ -157,30 +181,4 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
         compression
     };
     Ok(compression.plan(network)?)
-}
-
-/// Trains by a recipe, with the losses of LinearConv where there are coefficients.
-fn train(
-    network: AnyNetwork,
-    recipe: &Recipe,
-    coefficients: Option<CoefficientsConfig>,
-    loaders: &Loaders,
-    device: &Device,
-) -> Result<AnyNetwork, Error> {
-    if recipe.epochs == 0 {
-        return Ok(network);
-    }
-    let steps = loaders.train.num_items().div_ceil(recipe.batch_size);
-    let mut classifier = Classifier::new(network, recipe, coefficients, steps, 0)?;
-    let mut rates = learning_rates(recipe, steps).map_err(Error::Recipe)?;
-    let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
-    let batches = loaders.train.to_device(&device.clone().autodiff());
-    for _ in 0..recipe.epochs {
-        for batch in batches.iter() {
-            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-            let output = classifier.step(batch);
-            classifier = classifier.optimize(&mut optimizer, rates.step(), output.grads);
-        }
-    }
-    Ok(classifier.network)
 }

@@ -59,6 +59,10 @@ pub enum Error {
     #[error("invalid recipe: {0}")]
     Recipe(String),
 
+    /// Training was stopped from outside.
+    #[error("training was interrupted")]
+    Interrupted,
+
     /// Training ended early.
     #[error("training ended early: {0}")]
     Training(String),

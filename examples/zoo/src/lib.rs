@@ -16,6 +16,7 @@ mod progress;
 pub mod recipe;
 pub mod report;
 mod run;
+mod session;
 pub mod settings;
 pub mod summary;
 pub mod table;

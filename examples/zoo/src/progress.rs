@@ -89,7 +89,7 @@ impl Lines {
     fn print(&mut self, what: String) {
         let (epoch, epochs, split) = (self.epoch, self.epochs, &self.split);
         let seconds = self.started.elapsed().as_secs_f64();
-        println!("epoch {epoch}/{epochs} {split}: {what} ({seconds:.1} s)");
+        eprintln!("epoch {epoch}/{epochs} {split}: {what} ({seconds:.1} s)");
         self.printed = Instant::now();
     }
 

@@ -10,6 +10,7 @@ use crate::cli::{Args, ConvArgs, TrainingArgs};
 use crate::models::NetworkName;
 use crate::recipe::Recipe;
 use crate::report::write_json;
+use crate::session::has_checkpoint;
 
 /// The name of the file in a run's folder.
 const FILE: &str = "config.json";
@@ -53,14 +54,11 @@ impl Run {
             conv: args.conv,
             training: args.training,
         };
-        let folder = match &settings.training.out_dir {
-            Some(path) if in_use(path) => return Err(Error::OutDirInUse { path: path.clone() }),
-            Some(path) => path.clone(),
-            None => unused_folder(&settings),
-        };
+        let (variant, dataset) = (settings.conv.slug(), settings.training.dataset);
+        let name = format!("{network}-{variant}-{dataset}");
         Ok(Self {
+            folder: results_folder(settings.training.out_dir.as_deref(), &name)?,
             settings,
-            folder,
             finished_epochs: 0,
         })
     }
@@ -109,35 +107,25 @@ impl Run {
         })?;
         write_json(&self.folder.join(FILE), &self.settings)
     }
+}
 
-    /// The weights that a finished epoch left, unless a later and better one has replaced them.
-    pub fn checkpoint(&self, epoch: usize) -> PathBuf {
-        checkpoint(&self.folder, "model", epoch)
+/// The folder for results that a flag names, or a new one of that name under `runs`. Creates none.
+///
+/// # Errors
+/// [`Error::OutDirInUse`]
+pub(crate) fn results_folder(out_dir: Option<&Path>, name: &str) -> Result<PathBuf, Error> {
+    let in_use = |path: &Path| {
+        path.is_file() || fs::read_dir(path).is_ok_and(|mut files| files.next().is_some())
+    };
+    match out_dir {
+        Some(path) if in_use(path) => Err(Error::OutDirInUse { path: path.into() }),
+        Some(path) => Ok(path.into()),
+        None => {
+            let numbered = (2..).map(|number| format!("{name}-{number}"));
+            let mut names = std::iter::once(name.into()).chain(numbered);
+            let runs = Path::new("runs");
+            let unused = names.find(|name| !runs.join(name).exists());
+            Ok(runs.join(unused.unwrap_or_else(|| name.into())))
+        }
     }
-}
-
-/// Where burn-train keeps a part of its state.
-fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
-    folder.join(format!("checkpoint/{part}-{epoch}.bpk"))
-}
-
-fn has_checkpoint(folder: &Path, epoch: usize) -> bool {
-    let parts = ["model", "optim", "scheduler"];
-    parts
-        .iter()
-        .all(|part| checkpoint(folder, part, epoch).exists())
-}
-
-fn in_use(path: &Path) -> bool {
-    path.is_file() || fs::read_dir(path).is_ok_and(|mut files| files.next().is_some())
-}
-
-fn unused_folder(settings: &Settings) -> PathBuf {
-    let (network, dataset) = (settings.network, settings.training.dataset);
-    let name = format!("{network}-{}-{dataset}", settings.conv.slug());
-    let numbered = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.clone()).chain(numbered);
-    let runs = Path::new("runs");
-    let unused = names.find(|name| !runs.join(name).exists());
-    runs.join(unused.unwrap_or(name))
 }

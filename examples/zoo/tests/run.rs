@@ -94,6 +94,12 @@ fn layers_that_cannot_be_built_are_errors_before_anything_is_written() {
     let values = "rank=17 for 16 secondary by 16 primary";
     assert!(error.to_string().contains(values), "{error}");
     assert!(!folder.exists());
+
+    let flags = "--variant low-rank --rank 500";
+    let error = run(flags, &folder).expect_err("too high a rank for every layer");
+    let expected = "low-rank-500 leaves every convolution of base dense";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert!(!folder.exists());
 }
 
 #[test]

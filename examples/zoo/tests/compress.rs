@@ -1,0 +1,66 @@
+//! Compression of a network from its training to the dense network that comes out.
+
+use std::path::Path;
+
+use clap::Parser;
+use linearconv_zoo::Error;
+use linearconv_zoo::compress::{CompressArgs, compress};
+
+/// Stage, parameters and accuracy.
+type Row = (String, usize, f64);
+
+fn stages(flags: &str, folder: &Path) -> Result<Vec<Row>, Error> {
+    let flags = format!(
+        "compress --network base --train-limit 22 --test-limit 10 --batch-size 5 --epochs 1 --csv \
+         --out-dir {} {flags}",
+        folder.display()
+    );
+    let args = CompressArgs::try_parse_from(flags.split_whitespace()).expect("flags");
+    let table = compress(&args)?.to_string();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let parameters = cells[1].parse().expect("a number");
+        (
+            cells[0].into(),
+            parameters,
+            cells[2].parse().expect("a number"),
+        )
+    };
+    Ok(table.lines().skip(1).map(row).collect())
+}
+
+#[test]
+fn every_stage_is_tested_and_the_last_network_is_kept() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let first = parent.path().join("first");
+    let rows = stages("--parameters 0.5 --fine-tune 2", &first).expect("a table");
+    let names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(names, ["dense", "compressed", "fine-tuned", "materialized"]);
+    let parameters: Vec<usize> = rows.iter().map(|row| row.1).collect();
+    assert!(parameters[1] < parameters[0], "{rows:?}");
+    assert_eq!(parameters[2], parameters[1]);
+    assert_eq!(parameters[3], parameters[0]);
+    assert_eq!(rows[2].2, rows[3].2, "{rows:?}");
+    for file in ["dense/report.json", "fine-tuned/checkpoint", "model.bpk"] {
+        assert!(first.join(file).exists(), "{file}");
+    }
+
+    let again = stages("", &first).expect_err("the folder is in use");
+    assert!(matches!(again, Error::OutDirInUse { .. }), "{again}");
+
+    // What came out is a dense network like any other.
+    let second = parent.path().join("second");
+    let flags = format!("--load {}/model.bpk --fine-tune 0", first.display());
+    let loaded = stages(&flags, &second).expect("a table");
+    assert_eq!(loaded[0].1, parameters[0]);
+    assert_eq!(loaded[0].2, rows[3].2);
+    assert_eq!(loaded[1].2, loaded[2].2);
+    assert!(!second.join("dense").exists() && !second.join("fine-tuned").exists());
+}
+
+#[test]
+fn a_budget_that_cannot_be_kept_is_an_error() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let error = stages("--parameters 0.0001", parent.path()).expect_err("too little");
+    assert!(error.to_string().contains("no plan reaches"), "{error}");
+}
