@@ -1,6 +1,7 @@
 //! How much of each convolution of a model to keep: the budget.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::string::String;
 use std::vec::Vec;
 
 use burn::module::{Module, ParamGroup, ParamId};
@@ -8,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::coefficients::{CoefficientsConfig, rows};
 use crate::error::Error;
-use crate::fit::Spectrum;
+use crate::fit::{Choice, Spectrum};
 use crate::plan::{Goal, Plan, PlannedLayer, loss};
 use crate::reparameterize::LinearConv;
 use crate::weights::Weights;
@@ -39,11 +40,12 @@ pub struct Compression {
     responses: HashMap<ParamId, Tensor<2>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Target {
     Parameters(f64),
     Error(f64),
     Uniform(f64, CoefficientsConfig),
+    PerLayer(BTreeMap<String, Choice>),
 }
 
 impl Compression {
@@ -62,6 +64,33 @@ impl Compression {
     /// smaller by them.
     pub fn uniform(primary_ratio: f64, coefficients: CoefficientsConfig) -> Self {
         Self::new(Target::Uniform(primary_ratio, coefficients))
+    }
+
+    /// These choices, by the path of each weight; all other layers stay dense.
+    ///
+    /// A compressed model has other parameters than the dense one, so its weights load only into
+    /// a model that was compressed alike: a new one by the [choices](Plan::choices) of the old.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::Device;
+    /// use linearconv::Compression;
+    ///
+    /// let device = Device::default();
+    /// let new_model = || Conv2dConfig::new([32, 64], [3, 3]).init(&device);
+    /// let model = new_model();
+    /// let plan = Compression::to_parameters(0.5).plan(&model).unwrap();
+    /// let model = plan.apply(model).unwrap();
+    /// let (record, choices) = (model.clone().into_record(), plan.choices());
+    ///
+    /// let loaded = new_model();
+    /// let plan = Compression::per_layer(choices).plan(&loaded).unwrap();
+    /// let loaded = plan.apply(loaded).unwrap().load_record(record);
+    /// assert_eq!(loaded.weight.val().into_data(), model.weight.val().into_data());
+    /// ```
+    pub fn per_layer(choices: BTreeMap<String, Choice>) -> Self {
+        Self::new(Target::PerLayer(choices))
     }
 
     fn new(target: Target) -> Self {
@@ -93,6 +122,7 @@ impl Compression {
     /// - [`Error::Budget`]: one too small for these layers.
     /// - Those of [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init): a uniform
     ///   ratio or coefficients that no layer could have.
+    /// - [`Error::OtherModel`]: there is no convolution at a path of the given choices.
     /// - [`Error::Reparameterized`]: the model is compressed already.
     /// - [`Error::Responses`]: responses of another number of filters.
     /// - [`Error::NotFinite`]: a weight or response that is infinite or no number.
@@ -126,6 +156,15 @@ impl Compression {
                 for layer in &mut plan.layers {
                     let policy = LinearConv::new(coefficients).with_primary_ratio(ratio);
                     layer.choice = policy.choice(layer.shape)?;
+                }
+            }
+            Target::PerLayer(ref choices) => {
+                for layer in &mut plan.layers {
+                    layer.choice = choices.get(&layer.path).copied();
+                }
+                let planned = plan.choices();
+                if let Some(path) = choices.keys().find(|path| !planned.contains_key(*path)) {
+                    return Err(Error::OtherModel { path: path.clone() });
                 }
             }
             Target::Parameters(share) => {

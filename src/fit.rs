@@ -5,12 +5,13 @@ use std::vec::Vec;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use faer::Mat;
+use serde::{Deserialize, Serialize};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
 use crate::error::Error;
 
 /// How a convolution is compressed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// The number of primary filters.
     pub primary: usize,

@@ -1,5 +1,6 @@
 //! How much of each convolution of a model to keep: the plan.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::format;
 use std::string::{String, ToString};
@@ -168,6 +169,16 @@ impl Plan {
 
     fn errors(&self) -> Vec<f64> {
         self.layers.iter().map(PlannedLayer::error).collect()
+    }
+
+    /// What was chosen, by the path of each weight, without the layers that stay dense. Saved
+    /// beside the weights of the compressed model, it is what
+    /// [`Compression::per_layer`](crate::Compression::per_layer) needs to load them.
+    pub fn choices(&self) -> BTreeMap<String, Choice> {
+        let layers = self.layers.iter();
+        layers
+            .filter_map(|layer| Some((layer.path.clone(), layer.choice?)))
+            .collect()
     }
 
     /// The model with its weights split as planned.

@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
+use linearconv::pruning::{CubicRamp, sparsity};
 use linearconv::{
     Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Error, Evaluation,
     LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss,
@@ -461,6 +464,33 @@ fn losses_see_reparameterized_weights_as_they_see_layers() {
 }
 
 #[test]
+fn reparameterized_weights_are_pruned_as_layers_are() {
+    let device = device().autodiff();
+    let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
+    let sparse = || LinearConv::new(CoefficientsConfig::Sparse { sparsity: 0.5 });
+    let compressed = || {
+        dense
+            .clone()
+            .apply_reparameterization(sparse().with_all_layers())
+    };
+    let layer = LinearConv2d::from_reparameterized(&compressed()).expect("reparameterized");
+
+    let ramp = CubicRamp::new(0.5, 0, 1).expect("a ramp");
+    let (model, layer) = (ramp.prune(compressed(), 1), ramp.prune(layer, 1));
+    assert_eq!(sparsity(&model), 0.5);
+    let pruned = to_vec(model.weight.val());
+    assert_eq!(pruned, to_vec(layer.weight()));
+    assert_ne!(pruned, to_vec(compressed().weight.val()));
+
+    // The mask is part of the record, and of what comes back as dense weights.
+    let bytes = model.clone().into_record().into_bytes().expect("bytes");
+    let record = burn::store::ModuleRecord::from_bytes(bytes).expect("record");
+    let loaded = compressed().load_record(record);
+    assert_eq!(to_vec(loaded.weight.val()), pruned);
+    assert_eq!(to_vec(loaded.materialize().weight.base()), pruned);
+}
+
+#[test]
 #[should_panic(expected = "reparameterized by LinearConv already")]
 fn a_second_application_panics() {
     let linear = || LinearConv::new(FULL).with_all_layers();
@@ -545,6 +575,33 @@ fn plans_can_be_edited_and_are_checked() {
         });
         assert!(plan.apply(model.clone()).is_err());
     }
+}
+
+#[test]
+fn a_planned_model_is_loaded_by_its_choices() {
+    let device = device();
+    let model = Model::new(&device);
+    let plan = Compression::to_parameters(0.5).plan(&model).expect("valid");
+    let model = plan.apply(model).expect("valid");
+    let json = serde_json::to_string(&plan.choices()).expect("JSON");
+    let choices: BTreeMap<String, Choice> = serde_json::from_str(&json).expect("choices");
+    assert_eq!(choices, plan.choices());
+
+    // A new model has other parameters, of other identities.
+    let mut other = Model::new(&device);
+    other.body = with_values(other.body, 17);
+    let same = Compression::per_layer(choices.clone());
+    let same = same.plan(&other).expect("the same layers");
+    assert_eq!(same.parameters(), plan.parameters());
+    let loaded = same.apply(other).expect("valid");
+    let loaded = loaded.load_record(model.clone().into_record());
+    assert_eq!(
+        to_vec(loaded.forward(images(&device))),
+        to_vec(model.forward(images(&device)))
+    );
+
+    let missing = Compression::per_layer(choices).plan(&dependent(6, &device));
+    assert!(matches!(missing, Err(Error::OtherModel { path }) if path == "body.weight"));
 }
 
 #[test]
