@@ -33,8 +33,8 @@ pub enum CoefficientsConfig {
     },
     /// All `n·m` coefficients, some of which [pruning](crate::pruning) masks out.
     Sparse {
-        /// The share of coefficients that pruning is to mask out, in `[0, 1)`. A new layer masks
-        /// out none.
+        /// The share of coefficients that pruning is to mask out, in `[0, 1)`. It is checked, not
+        /// stored: nothing is masked out until [pruning](crate::pruning) is called with it.
         sparsity: f64,
     },
 }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::plan::{Goal, Plan, PlannedLayer, loss};
 use crate::reparameterize::LinearConv;
+use crate::responses;
 use crate::weights::Weights;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
@@ -60,8 +61,8 @@ impl Compression {
         Self::new(Target::Error(error))
     }
 
-    /// The same share of primary filters and the same coefficients for every layer that gets
-    /// smaller by them.
+    /// The same share of primary filters and the same coefficients for every layer that
+    /// [`LinearConv`] would split.
     pub fn uniform(primary_ratio: f64, coefficients: CoefficientsConfig) -> Self {
         Self::new(Target::Uniform(primary_ratio, coefficients))
     }
@@ -108,9 +109,9 @@ impl Compression {
 
     /// Fit what filters answer to a calibration batch in place of the filters themselves.
     ///
-    /// For the weights of some convolutions, by their ids: the layer's outputs without bias, one
-    /// row for each filter and one column for each output pixel, or for some of them. More columns
-    /// than filters are needed, several times more are useful.
+    /// For the weights of some convolutions, by their ids: their [`responses`](crate::responses),
+    /// one row for each filter and one column for each output pixel, or for some of them. At least
+    /// as many columns as filters are needed, several times more are useful.
     pub fn with_responses(self, responses: HashMap<ParamId, Tensor<2>>) -> Self {
         Self { responses, ..self }
     }
@@ -124,7 +125,8 @@ impl Compression {
     ///   ratio or coefficients that no layer could have.
     /// - [`Error::OtherModel`]: there is no convolution at a path of the given choices.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::Responses`]: responses of another number of filters.
+    /// - [`Error::Responses`], [`Error::TooFewResponses`]: responses of another number of filters,
+    ///   or to too small a calibration batch.
     /// - [`Error::NotFinite`]: a weight or response that is infinite or no number.
     pub fn plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
         let weights = Weights::of(model)?;
@@ -133,17 +135,15 @@ impl Compression {
             if !self.group.matches(&id, Some(&path)) {
                 continue;
             }
-            let filters = rows(weight.clone());
-            let responses = self.responses.get(&id).unwrap_or(&filters);
-            if responses.dims()[0] != filters.dims()[0] {
-                return Err(Error::Responses {
-                    path,
-                    filters: filters.dims()[0],
-                    responses: responses.dims()[0],
-                });
-            }
+            let spectrum = match self.responses.get(&id) {
+                Some(responses) => {
+                    responses::check(&path, weight.dims()[0], responses)?;
+                    Spectrum::new(&path, responses)?
+                }
+                None => Spectrum::new(&path, &rows(weight.clone()))?,
+            };
             layers.push(PlannedLayer {
-                spectrum: Spectrum::new(&path, responses)?,
+                spectrum,
                 path,
                 id,
                 shape: weight.dims(),

@@ -78,7 +78,7 @@ impl ConvConfig {
 
     /// This policy for the given layer: channels, kernel size, stride, dilation, groups, padding
     /// and bias are the layer's; initializer, primary ratio, coefficients and evaluation are the
-    /// policy's.
+    /// policy's. Layers that `Auto` leaves dense start as Burn's do by default.
     pub fn with_layer(&self, layer: Conv2dConfig) -> Self {
         match self.clone() {
             Self::Dense(policy) => Self::Dense(Conv2dConfig {

@@ -66,8 +66,8 @@ pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
 }
 
 /// The L1 norm of the coefficients, summed over every [`LinearConv2d`](crate::LinearConv2d) and
-/// every reparameterized weight inside a module: of the stored matrices, so of both factors of low-rank coefficients, and of
-/// sparse ones before masking, as the reference does.
+/// every reparameterized weight inside a module: of the stored matrices, so of both factors of
+/// low-rank coefficients, and of sparse ones before masking, as the reference does.
 ///
 /// The reference adds 0.01 times this norm for the sparse variant. The result is part of the
 /// autodiff graph; it is zero for a module without such layers.

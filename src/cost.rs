@@ -9,10 +9,11 @@ pub enum Evaluation {
     /// The faster of the two for the sizes at hand, see [`LayerCost::cheaper`].
     Auto,
     /// Convolve with the primary filters, then combine their feature maps:
-    /// `m·k + n·m` multiply-adds an output pixel. Needs `groups = 1`.
+    /// `m·k + n·m` multiply-adds an output pixel, at low rank `m·k + r·(n + m)`. Needs
+    /// `groups = 1`.
     Factored,
     /// Build the whole kernel, then convolve with it: `(m + n)·k` multiply-adds an output pixel
-    /// and `n·m·k` for the kernel, as the reference implementation does.
+    /// and `n·m·k` for the kernel, at low rank `r·(n + m)·k`, as the reference implementation does.
     Materialized,
 }
 

@@ -2,10 +2,11 @@ use alloc::string::String;
 
 use thiserror::Error;
 
-/// Why a layer cannot be built or a model not compressed, with the offending values.
+/// Why a layer cannot be built, pruned or fitted or a model not be compressed, with the offending
+/// values.
 ///
-/// Returned by [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init);
-/// [`init`](crate::LinearConv2dConfig::init) panics with the same message.
+/// Functions that panic, such as [`init`](crate::LinearConv2dConfig::init) beside
+/// [`try_init`](crate::LinearConv2dConfig::try_init), do so with the same messages.
 #[derive(Error, Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -185,5 +186,20 @@ pub enum Error {
         filters: usize,
         /// The rows of the responses.
         responses: usize,
+    },
+
+    /// A calibration batch has fewer output pixels than there are filters, so that a few of them
+    /// seem to combine to all others.
+    #[error(
+        "{path} has {filters} filters, but there are only {columns} responses of each; calibrate \
+         with more images, best for several times as many responses as filters"
+    )]
+    TooFewResponses {
+        /// Where in the model.
+        path: String,
+        /// The number of filters.
+        filters: usize,
+        /// The columns of the responses.
+        columns: usize,
     },
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2d;
 use crate::reparameterize::CombinedFilters;
+use crate::responses::{self, responses};
 
 impl LinearConv2d {
     /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
@@ -20,7 +21,8 @@ impl LinearConv2d {
     /// outputs keep their order.
     ///
     /// # Errors
-    /// [`Error::Primary`], those of the coefficients' configuration, and [`Error::NotFinite`].
+    /// [`Error::Primary`], those of the coefficients' configuration, [`Error::NotFinite`], and
+    /// [`Error::TooFewResponses`] for a calibration batch of fewer output pixels than filters.
     ///
     /// # Panics
     /// Panics if the calibration batch is no input of the layer.
@@ -51,15 +53,14 @@ impl LinearConv2d {
         }
         // A leaf stays one when it is detached; what is computed from it does not.
         let rows = rows(weight).detach();
-        let responses = calibration.map(|input| {
-            let unbiased = Conv2d {
-                bias: None,
-                ..conv.clone()
-            };
-            let output = unbiased.forward(input).detach().swap_dims(0, 1);
-            output.flatten::<2>(1, 3)
-        });
-        let spectrum = Spectrum::new("weight", responses.as_ref().unwrap_or(&rows))?;
+        let spectrum = match calibration {
+            Some(input) => {
+                let responses = responses(conv, input);
+                responses::check("weight", filters, &responses)?;
+                Spectrum::new("weight", &responses)?
+            }
+            None => Spectrum::new("weight", &rows)?,
+        };
         let split = spectrum.split(&rows, primary, &choice.coefficients)?;
         let rank = choice.coefficients.rank(filters - primary, primary)?;
         let size = [primary, channels, height, width];
@@ -71,8 +72,8 @@ impl LinearConv2d {
 
     /// The layer that computes what a convolution does whose weight
     /// [`LinearConv`](crate::LinearConv) has split: of the same filters and coefficients, without
-    /// another fit, and fast, since it can combine feature maps in place of filters. None for a
-    /// dense convolution.
+    /// another fit, and fast where `groups = 1`, since it can combine feature maps in place of
+    /// filters. None for a dense convolution.
     ///
     /// # Example
     /// ```

@@ -3,8 +3,8 @@
 //!
 //! A [`LinearConv2d`] is a convolution whose filters are primary filters and learned linear
 //! combinations of them, kept independent by [`correlation_loss`]: about half the parameters of
-//! Burn's `Conv2d` at about the same accuracy. Its configuration has the fields, defaults and
-//! builders of `Conv2dConfig`, so that swapping the two is one word.
+//! Burn's `Conv2d` at about the same accuracy. Its configuration has the fields and builders of
+//! `Conv2dConfig`, so that swapping the two is one word.
 //!
 //! ```
 //! use burn::module::Module;
@@ -46,7 +46,8 @@
 //! let dense = Model::new(&ConvConfig::dense(), &device);
 //! assert!(model.num_params() < dense.num_params() * 6 / 10);
 //!
-//! // One training step; the correlation loss keeps the primary filters independent.
+//! // One training step; the correlation loss keeps the primary filters independent. The paper
+//! // adds it on every tenth step.
 //! let images = Tensor::zeros([4, 3, 8, 8], &device);
 //! let labels = Tensor::from_ints([0, 1, 2, 3], &device);
 //! let cross_entropy = CrossEntropyLossConfig::new().init(&device);
@@ -94,6 +95,8 @@ pub mod pruning;
 #[cfg(feature = "fit")]
 mod reparameterize;
 #[cfg(feature = "fit")]
+mod responses;
+#[cfg(feature = "fit")]
 mod weights;
 
 pub use coefficients::{
@@ -113,5 +116,7 @@ pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};
 pub use plan::{Plan, PlannedLayer};
 #[cfg(feature = "fit")]
 pub use reparameterize::{CombinedFilters, LinearConv};
+#[cfg(feature = "fit")]
+pub use responses::responses;
 #[cfg(feature = "fit")]
 pub use weights::conv2d_weights;

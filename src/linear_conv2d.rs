@@ -13,8 +13,8 @@ use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
 
 /// Configuration to create a [`LinearConv2d`] layer: Burn's
-/// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), with the same fields, defaults and builders,
-/// and what the paper adds.
+/// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), with the same fields and builders and, but for
+/// the paper's initial values, the same defaults, and what the paper adds.
 #[derive(Config, Debug)]
 pub struct LinearConv2dConfig {
     /// The number of channels, `[channels_in, channels_out]`.
@@ -204,7 +204,7 @@ pub struct LinearConv2d {
     pub primary: Param<Tensor<4>>,
     /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
     pub coefficients: Coefficients,
-    /// Bias, of shape `[channels_out]`.
+    /// Bias, of shape `[channels_out]`, in the order of `cat(primary, secondary)`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Stride of the convolution.
     pub stride: [usize; 2],
@@ -217,9 +217,8 @@ pub struct LinearConv2d {
     /// The padding configuration.
     #[module(skip)]
     pub padding: PaddingConfig2d,
-    /// Where the outputs do not have the primary filters in front: the place of each filter behind
-    /// the primary and the secondary ones, `[channels_out]`. The bias is in the order of the
-    /// filters, before they are put in their places.
+    /// The order of the output channels, `[channels_out]`, where it is not that of the filters:
+    /// output channel `i` is filter `order[i]` of `cat(primary, secondary)`.
     pub order: Option<Param<Tensor<1, Int>>>,
     #[module(skip)]
     pub(crate) evaluation: Evaluation,
@@ -286,9 +285,8 @@ impl LinearConv2d {
     }
 
     /// The dense convolution with the same output: the kernel is built once and becomes a
-    /// trainable parameter of its own, as does the bias, unless the outputs have the order of the
-    /// filters: then it keeps its identity. The inverse of compression, for exporting a trained
-    /// layer.
+    /// trainable parameter of its own, as does the bias where an [`order`](Self::order) moves it.
+    /// The inverse of compression, for exporting a trained layer.
     pub fn to_conv2d(&self) -> Conv2d {
         Conv2d {
             weight: Param::from_tensor(self.weight().detach()),

@@ -16,7 +16,12 @@ use crate::fit::{Choice, Spectrum};
 use crate::reparameterize::{CombinedFilters, split};
 use crate::weights::Weights;
 
-/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed and applied.
+/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed and
+/// applied.
+///
+/// Printed, it has a row for each layer: the shape of its weight; its primary filters and the rank
+/// of its coefficients; its weights, and those and the coefficients that are kept; its
+/// [error](PlannedLayer::error); and its multiply-adds for each output pixel, dense and factored.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The convolutions of the model, in its order.
@@ -49,8 +54,8 @@ impl PlannedLayer {
             .map_or(self.dense_parameters(), |cost| cost.parameters())
     }
 
-    /// Multiply-adds for each output pixel as a factored [`LinearConv2d`](crate::LinearConv2d);
-    /// those of the dense layer are its weights.
+    /// Multiply-adds for each output pixel as a factored [`LinearConv2d`](crate::LinearConv2d),
+    /// which needs `groups = 1`; those of the dense layer are its weights.
     pub fn multiply_adds(&self) -> usize {
         self.cost(self.choice)
             .map_or(self.dense_parameters(), |cost| {
@@ -161,8 +166,8 @@ impl Plan {
         self.layers.iter().map(PlannedLayer::parameters).sum()
     }
 
-    /// The error of all layers together: `1 - error²` is the geometric mean, over the layers, of
-    /// what each keeps of its energy, `1 - error²`.
+    /// The error `e` of all layers together: `1 - e²` is the geometric mean, over the layers, of
+    /// what each keeps of its energy, one minus its squared [error](PlannedLayer::error).
     pub fn error(&self) -> f64 {
         error_of_all(&self.errors())
     }
@@ -355,7 +360,14 @@ impl fmt::Display for Plan {
                     primary,
                     coefficients: CoefficientsConfig::RankRatio { ratio },
                 }) => format!("{primary} + rank {ratio}m"),
-                Some(Choice { primary, .. }) => format!("{primary} + full"),
+                Some(Choice {
+                    primary,
+                    coefficients: CoefficientsConfig::Sparse { .. },
+                }) => format!("{primary} + sparse"),
+                Some(Choice {
+                    primary,
+                    coefficients: CoefficientsConfig::Full,
+                }) => format!("{primary} + full"),
             };
             row(
                 f,

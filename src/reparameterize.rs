@@ -6,6 +6,7 @@ use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterize
 use burn::tensor::{Int, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
+use crate::cost::LayerCost;
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2dConfig;
@@ -22,15 +23,17 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized).
 /// [`Module::materialize`] gives the dense model back.
 ///
-/// Layers stay dense where LinearConv does not pay ([`LayerCost::pays`](crate::LayerCost::pays)):
-/// depthwise ones, the stem, and those too narrow for the ratio or rank. Linear layers, biases and
-/// running statistics are left alone.
+/// Layers stay dense where LinearConv does not pay ([`LayerCost::pays`](crate::LayerCost::pays)),
+/// depthwise ones and those of a single channel, and those too narrow for the ratio or rank. Linear
+/// layers, biases and running statistics are left alone. A weight does not show its groups: it is
+/// judged as if there were one.
 ///
 /// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
 /// of a transposed convolution looks like that of a convolution; only the length of a bias beside
-/// it may tell, and then this panics. For a model that has one, use a
-/// [`Compression`](crate::Compression), which looks at the layers, or
-/// [`within`](Self::within) with [`conv2d_weights`](crate::conv2d_weights).
+/// it may tell, and then this panics. For a model that has one, use
+/// [`Compression::uniform`](crate::Compression::uniform), which looks at the layers and returns
+/// errors in place of panics, or [`within`](Self::within) with
+/// [`conv2d_weights`](crate::conv2d_weights).
 ///
 /// # Panics
 /// `apply_reparameterization` panics with the message of an [`Error`], on coefficients that no
@@ -70,7 +73,7 @@ pub struct LinearConv {
 }
 
 impl LinearConv {
-    /// Every convolution that LinearConv makes smaller, half of its filters primary.
+    /// Every convolution for which LinearConv pays, half of its filters primary.
     pub fn new(coefficients: CoefficientsConfig) -> Self {
         Self {
             coefficients,
@@ -101,7 +104,7 @@ impl LinearConv {
         Self { min_size, ..self }
     }
 
-    /// Also layers that do not get smaller by it.
+    /// Also layers for which it does not pay. Those too narrow for the ratio or rank stay dense.
     pub fn with_all_layers(self) -> Self {
         Self { all: true, ..self }
     }
@@ -116,7 +119,9 @@ impl LinearConv {
             .with_primary_ratio(self.primary_ratio)
             .with_coefficients(self.coefficients);
         let cost = config.cost_if_wide_enough()?;
-        let cost = cost.filter(|cost| size >= self.min_size && (self.all || cost.pays()));
+        // One channel is the mark of a depthwise convolution; it is a poor one for others, too.
+        let worth_it = |cost: &LayerCost| self.all || (channels > 1 && cost.pays());
+        let cost = cost.filter(|cost| size >= self.min_size && worth_it(cost));
         Ok(cost.map(|cost| Choice {
             primary: cost.primary,
             coefficients: self.coefficients,
@@ -201,7 +206,8 @@ pub(crate) fn split<const D: usize>(
 pub struct CombinedFilters {
     /// Coefficients of the secondary filters.
     pub coefficients: Coefficients,
-    /// The place of each filter behind the primary and the secondary ones, `[channels_out]`.
+    /// Filter `i` of the weight is filter `order[i]` of the primary and the secondary ones,
+    /// `[channels_out]`.
     pub order: Param<Tensor<1, Int>>,
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use burn::module::{Module, Param, ParamGroup};
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
@@ -13,7 +13,7 @@ use burn::tensor::{DType, Device, Tensor};
 use linearconv::pruning::{CubicRamp, sparsity};
 use linearconv::{
     Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Error, Evaluation,
-    LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss,
+    LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss, responses,
 };
 
 use common::{assert_close, device, tensor, to_vec, with_values};
@@ -575,6 +575,59 @@ fn plans_can_be_edited_and_are_checked() {
         });
         assert!(plan.apply(model.clone()).is_err());
     }
+}
+
+#[test]
+fn a_plan_from_responses_has_the_error_of_the_outputs() {
+    let device = device();
+    let model = Model::new(&device);
+    let input = images(&device);
+    let of_stem = responses(&model.stem, input.clone());
+    let [filters, pixels] = of_stem.dims();
+    assert_eq!([filters, pixels], [16, 2 * 6 * 6]);
+    let with = |responses: Tensor<2>| {
+        let by_layer = HashMap::from([(model.stem.weight.id, responses)]);
+        Compression::uniform(0.5, FULL)
+            .with_responses(by_layer)
+            .plan(&model)
+    };
+
+    let plan = with(of_stem.clone()).expect("valid");
+    assert_eq!(plan.layers[0].path, "stem.weight");
+    let compressed = plan.apply(model.clone()).expect("valid");
+    let measured = relative_error(
+        &to_vec(responses(&compressed.stem, input)),
+        &to_vec(of_stem.clone()),
+    );
+    let error = plan.layers[0].error();
+    assert!((error - measured).abs() < 1e-9, "{error}, {measured}");
+    assert!(error > 1e-3, "{error}");
+
+    let few = with(of_stem.clone().narrow(1, 0, filters - 1)).expect_err("too few pixels");
+    let expected = Error::TooFewResponses {
+        path: "stem.weight".into(),
+        filters,
+        columns: filters - 1,
+    };
+    assert_eq!(few, expected);
+    let other = with(of_stem.narrow(0, 0, 3)).expect_err("three filters");
+    assert!(
+        matches!(other, Error::Responses { responses: 3, .. }),
+        "{other}"
+    );
+    let half = Choice {
+        primary: 8,
+        coefficients: FULL,
+    };
+    let one_pixel = images(&device)
+        .narrow(0, 0, 1)
+        .narrow(2, 0, 3)
+        .narrow(3, 0, 3);
+    let few = LinearConv2d::from_conv2d(&model.stem, half, Some(one_pixel));
+    assert!(matches!(
+        few,
+        Err(Error::TooFewResponses { columns: 9, .. })
+    ));
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub struct TrainingArgs {
     pub batch_size: Option<usize>,
 
     /// The highest learning rate [default: the recipe's].
-    #[arg(long, value_name = "RATE", value_parser = learning_rate)]
+    #[arg(long, value_name = "RATE", value_parser = share)]
     pub lr: Option<f64>,
 
     /// The weight of the correlation loss [default: the recipe's].
@@ -273,7 +273,7 @@ impl ConvArgs {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
         Ok(number) => Ok(number),
@@ -281,11 +281,19 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn learning_rate(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     number(
         text,
-        |rate| rate > 0.0 && rate <= 1.0,
+        |share| share > 0.0 && share <= 1.0,
         "above 0 and at most 1",
+    )
+}
+
+pub(crate) fn share_below_1(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |share| share > 0.0 && share < 1.0,
+        "above 0 and below 1",
     )
 }
 

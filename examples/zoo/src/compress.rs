@@ -7,15 +7,15 @@ use clap::Parser;
 use linearconv::{CoefficientsConfig, Compression, ConvConfig, Plan};
 
 use crate::Error;
-use crate::cli::{Args, ConvArgs, TrainingArgs, Variant};
+use crate::calibration::calibrate;
+use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, positive, share, share_below_1};
 use crate::data::Loaders;
-use crate::models::{AnyNetwork, Network, NetworkConfig, NetworkName, trainable_parameters};
+use crate::models::{AnyNetwork, NetworkConfig, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
 use crate::run::{execute, load};
 use crate::session::Session;
 use crate::settings::results_folder;
 use crate::table::{Format, Table};
-use crate::trace::responses;
 use crate::training::Classifier;
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
@@ -33,22 +33,22 @@ pub struct CompressArgs {
     pub load: Option<PathBuf>,
 
     /// Keep this share of the weights of the convolutions [default: 0.5].
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["error", "uniform"])]
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["error", "uniform"])]
     pub parameters: Option<f64>,
 
     /// Keep as few weights as possible with at most this relative error.
-    #[arg(long, value_name = "ERROR", conflicts_with = "uniform")]
+    #[arg(long, value_name = "ERROR", value_parser = share, conflicts_with = "uniform")]
     pub error: Option<f64>,
 
     /// Keep this share of primary filters in every layer that gets smaller, instead of a plan.
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", value_parser = share_below_1)]
     pub uniform: Option<f64>,
 
     /// With --uniform: the rank of every layer [default: full coefficients].
-    #[arg(long, value_name = "R", requires = "uniform")]
+    #[arg(long, value_name = "R", value_parser = positive, requires = "uniform")]
     pub rank: Option<usize>,
 
-    /// Fit what the filters answer to a batch of training images, not the filters.
+    /// Fit what the filters answer to training images, not the filters.
     #[arg(long)]
     pub data_aware: bool,
 
@@ -57,7 +57,7 @@ pub struct CompressArgs {
     pub fine_tune: usize,
 
     /// The highest learning rate of fine-tuning, as a share of that of training.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.3)]
     pub fine_tune_lr: f64,
 
     /// How the dense network is trained, and on what the compressed one is fine-tuned.
@@ -172,11 +172,8 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
         (None, None, share) => Compression::to_parameters(share.unwrap_or(0.5)),
     };
     let compression = if args.data_aware {
-        let batch = loaders.train.iter().next();
-        let batch = batch.ok_or_else(|| Error::Training("there are no images".into()))?;
-        let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-        let network = network.valid();
-        compression.with_responses(responses(|| network.forward(batch.images)))
+        let batches = loaders.calibration.as_ref();
+        compression.with_responses(calibrate(&network.valid(), batches)?)
     } else {
         compression
     };

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod backend;
+pub mod calibration;
 pub mod cli;
 pub mod compare;
 pub mod compress;

@@ -50,7 +50,10 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
 
     // What came out is a dense network like any other.
     let second = parent.path().join("second");
-    let flags = format!("--load {}/model.bpk --fine-tune 0", first.display());
+    let flags = format!(
+        "--load {}/model.bpk --fine-tune 0 --data-aware",
+        first.display()
+    );
     let loaded = stages(&flags, &second).expect("a table");
     assert_eq!(loaded[0].1, parameters[0]);
     assert_eq!(loaded[0].2, rows[3].2);

@@ -31,6 +31,8 @@ pub struct Loaders {
     /// To train on. The order of images and their augmentation depend on the seed and the epoch
     /// alone, so a run that goes on from a checkpoint sees the batches that it would have seen.
     pub train: Arc<dyn DataLoader<ImageBatch>>,
+    /// The images to train on, always in the same order and without augmentation.
+    pub calibration: Arc<dyn DataLoader<ImageBatch>>,
     /// Held out from the training set to choose the best epoch.
     pub valid: Arc<dyn DataLoader<ImageBatch>>,
     /// The test set, to be read once.
@@ -63,6 +65,7 @@ impl Loaders {
             let samples = indices.into_iter().map(|index| Sample { index, seed: 0 });
             InMemDataset::new(samples.collect())
         };
+        let calibration = builder(plain.clone()).build(in_order(train.clone()));
         let order = EpochOrder::new(train, config.seed);
         let augmented = plain.clone().with_augmentation(name.augmentation());
         Ok(Self {
@@ -72,6 +75,7 @@ impl Loaders {
                 epoch: Arc::new(AtomicUsize::new(config.first_epoch)),
                 device: device.clone(),
             }),
+            calibration,
             valid: builder(plain).build(in_order(valid)),
             test: builder(ImageBatcher::new(test_images, name.normalization()))
                 .build(in_order(test)),
