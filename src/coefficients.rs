@@ -179,7 +179,8 @@ impl SparseCoefficients {
 
     fn masked(&self) -> Tensor<2> {
         // Filling, unlike multiplying by a float mask, works in any float type.
-        self.weight.val().mask_fill(self.mask.val().bool_not(), 0.0)
+        let weight = self.weight.val().dequantize();
+        weight.mask_fill(self.mask.val().bool_not(), 0.0)
     }
 }
 
@@ -189,10 +190,10 @@ impl Coefficients {
     /// # Shapes
     /// - output: `[n, m]`, secondary by primary filters
     pub fn matrix(&self) -> Tensor<2> {
-        match self {
-            Self::Full(full) => full.weight.val(),
-            Self::LowRank(low_rank) => low_rank.column.val().matmul(low_rank.row.val()),
-            Self::Sparse(sparse) => sparse.masked(),
+        let Factors { row, column } = self.factors();
+        match row {
+            Some(row) => column.matmul(row),
+            None => column,
         }
     }
 
@@ -226,7 +227,7 @@ impl Coefficients {
     ///
     /// # Shapes
     /// - primary: `[m, …]`
-    /// - order: `[m + n]`, the place of each filter behind the primary and the secondary ones
+    /// - order: `[m + n]`, which filter of the primary and the secondary ones each is
     /// - output: `[m + n, …]`
     pub(crate) fn kernel<const D: usize>(
         &self,
@@ -235,7 +236,7 @@ impl Coefficients {
     ) -> Tensor<D> {
         let mut shape = primary.shape();
         shape[0] += self.num_secondary();
-        let primary = rows(primary);
+        let primary = rows(primary.dequantize());
         let secondary = self.factors().combine_rows(primary.clone());
         let filters = Tensor::cat(vec![primary, secondary], 0);
         let filters = match order {
@@ -245,18 +246,17 @@ impl Coefficients {
         filters.reshape(shape)
     }
 
-    /// The matrices whose product is `A`.
+    /// The matrices whose product is `A`, those of quantized coefficients as floats.
     pub(crate) fn factors(&self) -> Factors {
-        match self {
-            Self::LowRank(low_rank) => Factors {
-                row: Some(low_rank.row.val()),
-                column: low_rank.column.val(),
-            },
-            Self::Full(_) | Self::Sparse(_) => Factors {
-                row: None,
-                column: self.matrix(),
-            },
-        }
+        let (row, column) = match self {
+            Self::Full(full) => (None, full.weight.val().dequantize()),
+            Self::LowRank(low_rank) => (
+                Some(low_rank.row.val().dequantize()),
+                low_rank.column.val().dequantize(),
+            ),
+            Self::Sparse(sparse) => (None, sparse.masked()),
+        };
+        Factors { row, column }
     }
 }
 

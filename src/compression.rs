@@ -147,10 +147,14 @@ impl Compression {
                 path,
                 id,
                 shape: weight.dims(),
+                weight,
                 choice: None,
             });
         }
         let mut plan = Plan { layers };
+        if plan.layers.is_empty() {
+            return Ok(plan);
+        }
         match self.target {
             Target::Uniform(ratio, coefficients) => {
                 for layer in &mut plan.layers {

@@ -1,12 +1,12 @@
 use burn::config::Config;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::coefficients::CoefficientsConfig;
+use crate::coefficients::{Coefficients, CoefficientsConfig};
 use crate::cost::LayerCost;
 use crate::error::Error;
-use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
+use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry, layer_cost};
 
 /// What a model uses for its convolutions, so that it is written once and runs dense or as any
 /// variant of LinearConv; as Burn's `NormalizationConfig` for normalization layers.
@@ -190,19 +190,23 @@ impl Conv {
     pub fn cost(&self) -> LayerCost {
         match self {
             Self::Dense(conv) => {
-                let shape = conv.weight.lazy_shape();
-                LayerCost {
-                    primary: shape[0],
-                    secondary: 0,
-                    filter_size: shape[1] * shape[2] * shape[3],
-                    groups: conv.groups,
-                    rank: None,
-                    bias: conv.bias.is_some(),
-                }
+                let shape = conv.weight.lazy_shape().dims();
+                let coefficients = coefficients_of(&conv.weight);
+                layer_cost(shape, coefficients, conv.groups, conv.bias.is_some())
             }
             Self::Linear(conv) => conv.cost(),
         }
     }
+}
+
+/// Those that [`LinearConv`](crate::LinearConv) put beside a weight.
+fn coefficients_of(weight: &Param<Tensor<4>>) -> Option<&Coefficients> {
+    #[cfg(feature = "fit")]
+    return weight
+        .reparameterization::<crate::CombinedFilters>()
+        .map(|combined| &combined.coefficients);
+    #[cfg(not(feature = "fit"))]
+    None
 }
 
 impl From<Conv2d> for Conv {

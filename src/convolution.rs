@@ -61,6 +61,9 @@ pub(crate) fn linear_conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
+    // As Burn's convolution does with quantized weights.
+    let filters = filters.dequantize();
+    let bias = bias.map(Tensor::dequantize);
     #[cfg(feature = "flex")]
     if flex::supports(&input, &filters, &options) {
         return flex::linear_conv2d(input, filters, factors, bias, options);

@@ -41,7 +41,8 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 ///
 /// It drives the primary filters of a layer to be linearly independent. The reference adds 0.01
 /// times this loss to the task's, on every tenth batch. The result is part of the autodiff graph;
-/// it is zero for a module without such layers, and in the type of the first layer otherwise.
+/// it is in the type of the first layer, and zero for a module without such layers, in the type of
+/// its first parameter.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -152,11 +153,16 @@ fn sum_over<M: Module>(module: &M, select: Select, term: fn(Tensor<2>) -> Tensor
         selected: false,
         base: None,
         sum: None,
+        dtype: None,
     };
     module.visit(&mut visitor);
     visitor.sum.unwrap_or_else(|| {
         let device = module.devices().into_iter().next().unwrap_or_default();
-        Tensor::zeros([1], &device)
+        let zero = Tensor::<1>::zeros([1], &device);
+        match visitor.dtype.filter(DType::is_float) {
+            Some(dtype) => zero.cast(dtype),
+            None => zero,
+        }
     })
 }
 
@@ -168,14 +174,16 @@ struct Sum {
     /// The parameter visited last, which a reparameterization that follows makes primary filters.
     base: Option<Tensor<2>>,
     sum: Option<Tensor<1>>,
+    /// The type of the first parameter, and so of a sum of nothing.
+    dtype: Option<DType>,
 }
 
 impl Sum {
     fn add(&mut self, rows: Tensor<2>) {
         let term = (self.term)(rows);
-        // Layers of one model may live on several devices.
+        // Layers of one model may live on several devices, in several types.
         self.sum = Some(match self.sum.take() {
-            Some(sum) => term.to_device(&sum.device()) + sum,
+            Some(sum) => term.to_device(&sum.device()).cast(sum.dtype()) + sum,
             None => term,
         });
     }
@@ -198,6 +206,9 @@ impl ModuleVisitor for Sum {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.base = None;
+        if self.dtype.is_none() {
+            self.dtype = Some(param.val().dtype());
+        }
         if self.selected {
             self.add(rows(param.val()));
         } else if D == 4 && self.select == Select::Primary {

@@ -134,18 +134,23 @@ pub enum Error {
         dense: usize,
     },
 
-    /// LinearConv was applied to this model already.
+    /// A weight is reparameterized already, by LinearConv or otherwise.
     #[error(
-        "{path} is reparameterized by LinearConv already; call `materialize()` to make it dense \
-         before compressing the model again"
+        "{path} is reparameterized already, by {name}; call `materialize()` to make it dense \
+         before compressing the model"
     )]
     Reparameterized {
         /// Where in the model.
         path: String,
+        /// The name of the reparameterization, `linear_conv` for LinearConv.
+        name: String,
     },
 
-    /// A plan was applied to another model than the one it was made for.
-    #[error("the plan is for another model: this one has no convolution weight {path} as planned")]
+    /// A plan was applied to another model than the one it was made for, or to other weights.
+    #[error(
+        "the plan is for another model or other weights: this model has no convolution weight \
+         {path} as it was planned; make a plan for it"
+    )]
     OtherModel {
         /// Where in the model the plan was made for.
         path: String,
@@ -186,6 +191,17 @@ pub enum Error {
         filters: usize,
         /// The rows of the responses.
         responses: usize,
+    },
+
+    /// A fit to a calibration batch was asked of a grouped convolution.
+    #[error(
+        "a fit to responses needs groups=1, got groups={groups}: a combined filter acts on the \
+         channels of its own group, not on those its primary filters have answered to; fit the \
+         filters themselves"
+    )]
+    GroupedResponses {
+        /// The number of groups.
+        groups: usize,
     },
 
     /// A calibration batch has fewer output pixels than there are filters, so that a few of them

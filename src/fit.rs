@@ -57,6 +57,7 @@ impl Spectrum {
         let values = rows
             .clone()
             .detach()
+            .dequantize()
             .try_to_vec_as::<f64>()
             .expect("the values of a float tensor");
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {

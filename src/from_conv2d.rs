@@ -1,6 +1,6 @@
 //! The layer in the place of a dense one.
 
-use burn::module::{Param, ParamId};
+use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Int, Tensor};
 
@@ -9,7 +9,7 @@ use crate::cost::Evaluation;
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2d;
-use crate::reparameterize::CombinedFilters;
+use crate::reparameterize::{CombinedFilters, is_frozen};
 use crate::responses::{self, responses};
 
 impl LinearConv2d {
@@ -21,8 +21,9 @@ impl LinearConv2d {
     /// outputs keep their order.
     ///
     /// # Errors
-    /// [`Error::Primary`], those of the coefficients' configuration, [`Error::NotFinite`], and
-    /// [`Error::TooFewResponses`] for a calibration batch of fewer output pixels than filters.
+    /// [`Error::Primary`], those of the coefficients' configuration, [`Error::NotFinite`], and for
+    /// a calibration batch [`Error::TooFewResponses`] where it has fewer output pixels than there
+    /// are filters, and [`Error::GroupedResponses`].
     ///
     /// # Panics
     /// Panics if the calibration batch is no input of the layer.
@@ -55,6 +56,7 @@ impl LinearConv2d {
         let rows = rows(weight).detach();
         let spectrum = match calibration {
             Some(input) => {
+                responses::check_groups(conv)?;
                 let responses = responses(conv, input);
                 responses::check("weight", filters, &responses)?;
                 Spectrum::new("weight", &responses)?
@@ -64,9 +66,14 @@ impl LinearConv2d {
         let split = spectrum.split(&rows, primary, &choice.coefficients)?;
         let rank = choice.coefficients.rank(filters - primary, primary)?;
         let size = [primary, channels, height, width];
-        let primary_filters = Param::from_tensor(split.primary.reshape(size));
+        let mut filters = Param::from_tensor(split.primary.reshape(size));
+        let mut coefficients = split.coefficients;
+        if is_frozen(&conv.weight) {
+            filters = filters.no_grad();
+            coefficients = coefficients.no_grad();
+        }
         let order = Param::initialized(ParamId::new(), split.order);
-        let layer = Self::in_place_of(conv, primary_filters, split.coefficients, order);
+        let layer = Self::in_place_of(conv, filters, coefficients, order);
         Ok((layer, spectrum.error(primary, rank)))
     }
 
@@ -108,13 +115,13 @@ impl LinearConv2d {
         order: Param<Tensor<1, Int>>,
     ) -> Self {
         let bias = conv.bias.clone().map(|bias| {
-            // The filter in each place, from the place of each filter.
-            let filters = order.val().argsort(0);
-            bias.map(|bias| {
-                let trained = bias.is_require_grad();
-                let ordered = bias.select(0, filters).detach();
-                ordered.set_require_grad(trained)
-            })
+            let trained = bias.is_require_grad();
+            // What an optimizer remembers of the old order must not be taken for the new one.
+            let (_, bias, mapper) = bias.consume();
+            let output_of_filter = order.val().argsort(0);
+            let ordered = bias.select(0, output_of_filter).detach();
+            let ordered = ordered.set_require_grad(trained);
+            Param::from_mapped_value(ParamId::new(), ordered, mapper)
         });
         Self {
             primary,

@@ -258,13 +258,19 @@ impl LinearConv2d {
             self.dilation,
             self.groups,
         );
-        let (filters, factors) = match self.resolve_evaluation(input.dims()) {
-            Evaluation::Factored => (self.primary.val(), Some(self.coefficients.factors())),
-            _ => (self.weight(), None),
-        };
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        let output = linear_conv2d(input, filters, factors, bias, options);
-        self.in_order(output, 1)
+        match self.resolve_evaluation(input.dims()) {
+            Evaluation::Factored => {
+                let factors = Some(self.coefficients.factors());
+                let output = linear_conv2d(input, self.primary.val(), factors, bias, options);
+                self.in_order(output, 1)
+            }
+            // The kernel is in the order of the outputs already.
+            _ => {
+                let bias = bias.map(|bias| self.in_order(bias, 0));
+                linear_conv2d(input, self.weight(), None, bias, options)
+            }
+        }
     }
 
     /// Puts what there is of each filter in its place.
@@ -324,15 +330,9 @@ impl LinearConv2d {
 
     /// The sizes that decide what this layer costs. Does not initialize lazy parameters.
     pub fn cost(&self) -> LayerCost {
-        let shape = self.primary.lazy_shape();
-        LayerCost {
-            primary: shape[0],
-            secondary: self.coefficients.num_secondary(),
-            filter_size: shape[1] * shape[2] * shape[3],
-            groups: self.groups,
-            rank: self.coefficients.rank(),
-            bias: self.bias.is_some(),
-        }
+        let shape = self.primary.lazy_shape().dims();
+        let bias = self.bias.is_some();
+        layer_cost(shape, Some(&self.coefficients), self.groups, bias)
     }
 
     /// Decides `Auto` by the input's size. Padding is left out: Burn keeps its calculation
@@ -346,6 +346,23 @@ impl LinearConv2d {
             }
             evaluation => evaluation,
         }
+    }
+}
+
+/// What a layer costs whose primary filters have the given shape, a dense one without coefficients.
+pub(crate) fn layer_cost(
+    [primary, channels, height, width]: [usize; 4],
+    coefficients: Option<&Coefficients>,
+    groups: usize,
+    bias: bool,
+) -> LayerCost {
+    LayerCost {
+        primary,
+        secondary: coefficients.map_or(0, Coefficients::num_secondary),
+        filter_size: channels * height * width,
+        groups,
+        rank: coefficients.and_then(Coefficients::rank),
+        bias,
     }
 }
 

@@ -39,6 +39,8 @@ pub struct PlannedLayer {
     pub shape: [usize; 4],
     /// How it is compressed; `None` leaves it dense.
     pub choice: Option<Choice>,
+    /// The weight that the plan was made for.
+    pub(crate) weight: Tensor<4>,
     pub(crate) spectrum: Spectrum,
 }
 
@@ -186,17 +188,19 @@ impl Plan {
             .collect()
     }
 
-    /// The model with its weights split as planned.
+    /// The model with its weights split as planned. Parameters keep their identities and get other
+    /// shapes, so start a new optimizer.
     ///
     /// # Errors
     /// - [`Error::Primary`], [`Error::Rank`], …: a choice that a layer cannot have.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or of another shape.
+    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or has changed since.
     pub fn apply<M: Module>(&self, model: M) -> Result<M, Error> {
         let weights = Weights::of(&model)?;
         for layer in &self.layers {
-            let found = weights.found.iter().find(|(_, id, _)| *id == layer.id);
-            if found.is_none_or(|(.., weight)| weight.dims() != layer.shape) {
+            let mut found = weights.found.iter();
+            let found = found.find(|(path, id, _)| (path, id) == (&layer.path, &layer.id));
+            if found.is_none_or(|(.., weight)| !equal(weight, &layer.weight)) {
                 return Err(Error::OtherModel {
                     path: layer.path.clone(),
                 });
@@ -304,6 +308,12 @@ fn better(
     best
 }
 
+fn equal(weight: &Tensor<4>, planned: &Tensor<4>) -> bool {
+    weight.dims() == planned.dims()
+        && weight.dtype() == planned.dtype()
+        && weight.to_data() == planned.to_data()
+}
+
 /// Applies a plan.
 struct Apply<'a>(&'a Plan);
 
@@ -312,10 +322,10 @@ impl Reparameterizer for Apply<'_> {
 
     fn reparameterize<const D: usize>(
         &mut self,
-        _path: &str,
+        path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
-        let planned = self.0.layers.iter().find(|layer| layer.id == param.id);
+        let planned = self.0.layers.iter().find(|layer| layer.path == path);
         match planned.and_then(|layer| Some((layer, layer.choice?))) {
             Some((layer, choice)) => {
                 split(param, &choice, &layer.spectrum).expect("a plan that was checked")

@@ -3,7 +3,7 @@
 use std::string::String;
 
 use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Shape, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
 use crate::cost::LayerCost;
@@ -23,10 +23,11 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized).
 /// [`Module::materialize`] gives the dense model back.
 ///
-/// Layers stay dense where LinearConv does not pay ([`LayerCost::pays`](crate::LayerCost::pays)),
-/// depthwise ones and those of a single channel, and those too narrow for the ratio or rank. Linear
-/// layers, biases and running statistics are left alone. A weight does not show its groups: it is
-/// judged as if there were one.
+/// Layers stay dense that would not get smaller, tiny ones, those of a single channel, which
+/// depthwise ones are, and those too narrow for the ratio or rank. Linear layers, biases and
+/// running statistics are left alone.
+///
+/// A parameter keeps its identity and gets another shape, so start a new optimizer afterwards.
 ///
 /// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
 /// of a transposed convolution looks like that of a convolution; only the length of a bias beside
@@ -68,18 +69,27 @@ pub struct LinearConv {
     group: ParamGroup,
     min_size: usize,
     all: bool,
-    /// The layer whose weight was split last, and its filters.
-    last: Option<(String, usize)>,
+    /// The weight that was seen last.
+    last: Option<Seen>,
+}
+
+/// A weight of four dimensions.
+#[derive(Clone, Debug)]
+struct Seen {
+    path: String,
+    filters: usize,
+    split: bool,
 }
 
 impl LinearConv {
-    /// Every convolution for which LinearConv pays, half of its filters primary.
+    /// Every convolution that LinearConv makes smaller, half of its filters primary; but none of a
+    /// single channel, nor a tiny one, of fewer than 1024 weights.
     pub fn new(coefficients: CoefficientsConfig) -> Self {
         Self {
             coefficients,
             primary_ratio: 0.5,
             group: ParamGroup::all(),
-            min_size: 0,
+            min_size: 1024,
             all: false,
             last: None,
         }
@@ -99,14 +109,19 @@ impl LinearConv {
     }
 
     /// Only layers of at least this many weights, `channels_out · channels_in / groups · height ·
-    /// width`.
+    /// width`, in place of 1024.
     pub fn with_min_size(self, min_size: usize) -> Self {
         Self { min_size, ..self }
     }
 
-    /// Also layers for which it does not pay. Those too narrow for the ratio or rank stay dense.
+    /// Also layers that do not get smaller, of whatever size. Those too narrow for the ratio or
+    /// rank stay dense.
     pub fn with_all_layers(self) -> Self {
-        Self { all: true, ..self }
+        Self {
+            all: true,
+            min_size: 0,
+            ..self
+        }
     }
 
     /// The primary filters and coefficients for a weight; none where it stays dense.
@@ -119,8 +134,9 @@ impl LinearConv {
             .with_primary_ratio(self.primary_ratio)
             .with_coefficients(self.coefficients);
         let cost = config.cost_if_wide_enough()?;
-        // One channel is the mark of a depthwise convolution; it is a poor one for others, too.
-        let worth_it = |cost: &LayerCost| self.all || (channels > 1 && cost.pays());
+        // One channel is the mark of a depthwise convolution, and worth little elsewhere.
+        let smaller = |cost: &LayerCost| cost.parameters() < cost.dense().parameters();
+        let worth_it = |cost: &LayerCost| self.all || (channels > 1 && smaller(cost));
         let cost = cost.filter(|cost| size >= self.min_size && worth_it(cost));
         Ok(cost.map(|cost| Choice {
             primary: cost.primary,
@@ -138,34 +154,57 @@ impl Reparameterizer for LinearConv {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
         let or_panic = |error: Error| -> ! { panic!("{path}: {error}") };
-        if path.split('.').any(|name| name == CombinedFilters::NAME) {
-            or_panic(Error::Reparameterized { path: path.into() });
-        }
         let shape = param.lazy_shape();
-        let (layer, name) = path.rsplit_once('.').unwrap_or(("", path));
-        if D == 1
-            && name == "bias"
-            && let Some((_, filters)) = self.last.take_if(|(split, _)| split == layer)
-            && shape[0] != filters
-        {
-            or_panic(Error::NotConv2d {
-                path: path.into(),
-                biases: shape[0],
-                filters,
-            });
+        if let Some(last) = &self.last {
+            last.check(path, &shape)
+                .unwrap_or_else(|error| or_panic(error));
         }
-        if D != 4 || name != "weight" || !self.group.matches(&param.id, Some(path)) {
+        let name = path.rsplit('.').next();
+        if D != 4 || name != Some("weight") || !self.group.matches(&param.id, Some(path)) {
             return (param, None);
         }
         let shape = shape.dims::<4>();
         let choice = self.choice(shape).unwrap_or_else(|error| or_panic(error));
+        self.last = Some(Seen {
+            path: path.into(),
+            filters: shape[0],
+            split: choice.is_some(),
+        });
         let Some(choice) = choice else {
             return (param, None);
         };
-        self.last = Some((layer.into(), shape[0]));
         Spectrum::new(path, &rows(param.val()))
             .and_then(|spectrum| split(param, &choice, &spectrum))
             .unwrap_or_else(|error| or_panic(error))
+    }
+}
+
+impl Seen {
+    /// What the parameter that comes after the weight tells of it.
+    ///
+    /// # Errors
+    /// - [`Error::Reparameterized`]: it belongs to a reparameterization of the weight.
+    /// - [`Error::NotConv2d`]: it is a bias of another length.
+    fn check(&self, path: &str, shape: &Shape) -> Result<(), Error> {
+        let inside = path.strip_prefix(&*self.path);
+        if let Some(inside) = inside.and_then(|inside| inside.strip_prefix('.'))
+            && let Some(name) = inside.split('.').next()
+            && (self.split || name == CombinedFilters::NAME)
+        {
+            return Err(Error::Reparameterized {
+                path: self.path.clone(),
+                name: name.into(),
+            });
+        }
+        let layer = self.path.strip_suffix("weight").unwrap_or_default();
+        if self.split && path.strip_prefix(layer) == Some("bias") && shape[0] != self.filters {
+            return Err(Error::NotConv2d {
+                path: path.into(),
+                biases: shape[0],
+                filters: self.filters,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -177,9 +216,7 @@ pub(crate) fn split<const D: usize>(
 ) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
     let filters = rows(param.val()).detach();
     let split = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
-    let trained = param.is_require_grad();
-    // Without autodiff nothing is trained yet, and a parameter does not tell whether it will be.
-    let frozen = filters.is_autodiff() && !trained;
+    let (trained, frozen) = (param.is_require_grad(), is_frozen(&param));
     let param = param.map(|weight| {
         let mut shape = weight.shape();
         shape[0] = choice.primary;
@@ -198,6 +235,12 @@ pub(crate) fn split<const D: usize>(
         combined = combined.no_grad();
     }
     Ok((param, Some(combined)))
+}
+
+/// Whether a parameter is known to stay as it is. Without autodiff nothing is trained yet, and a
+/// parameter does not tell whether it will be.
+pub(crate) fn is_frozen<const D: usize>(param: &Param<Tensor<D>>) -> bool {
+    param.base().is_autodiff() && !param.is_require_grad()
 }
 
 /// What [`LinearConv`] puts beside the weight of a convolution, which then holds primary filters:

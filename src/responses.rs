@@ -16,7 +16,8 @@ use crate::error::Error;
 ///   batches can be concatenated, and be left out: eight times as many as filters are plenty.
 ///
 /// # Panics
-/// As [`Conv2d::forward`].
+/// As [`Conv2d::forward`], and with the message of [`Error::GroupedResponses`] on more than one
+/// group.
 ///
 /// # Example
 /// ```
@@ -41,6 +42,7 @@ use crate::error::Error;
 /// assert!(plan.error() < 1.0);
 /// ```
 pub fn responses(conv: &Conv2d, input: Tensor<4>) -> Tensor<2> {
+    check_groups(conv).unwrap_or_else(|error| panic!("{error}"));
     let unbiased = Conv2d {
         bias: None,
         ..conv.clone()
@@ -50,6 +52,15 @@ pub fn responses(conv: &Conv2d, input: Tensor<4>) -> Tensor<2> {
         .detach()
         .swap_dims(0, 1)
         .flatten(1, 3)
+}
+
+/// # Errors
+/// [`Error::GroupedResponses`]
+pub(crate) fn check_groups(conv: &Conv2d) -> Result<(), Error> {
+    match conv.groups {
+        1 => Ok(()),
+        groups => Err(Error::GroupedResponses { groups }),
+    }
 }
 
 /// # Errors

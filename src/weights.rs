@@ -13,7 +13,8 @@ use crate::error::Error;
 /// [`LinearConv::within`](crate::LinearConv::within): nothing else has four dimensions and is one.
 ///
 /// # Errors
-/// [`Error::Reparameterized`], if [`LinearConv`](crate::LinearConv) compressed the model already.
+/// [`Error::Reparameterized`], if one of them is, by [`LinearConv`](crate::LinearConv) or
+/// otherwise.
 pub fn conv2d_weights<M: Module>(model: &M) -> Result<ParamGroup, Error> {
     let ids = Weights::of(model)?.found.into_iter().map(|(_, id, _)| id);
     Ok(ParamGroup::from_ids(ids.collect()))
@@ -26,7 +27,7 @@ pub(crate) struct Weights {
     in_conv2d: bool,
     /// Path, identity and value.
     pub(crate) found: Vec<(String, ParamId, Tensor<4>)>,
-    reparameterized: Option<String>,
+    reparameterized: Option<Error>,
 }
 
 impl Weights {
@@ -36,7 +37,7 @@ impl Weights {
         let mut weights = Self::default();
         model.visit(&mut weights);
         match weights.reparameterized {
-            Some(path) => Err(Error::Reparameterized { path }),
+            Some(error) => Err(error),
             None => Ok(weights),
         }
     }
@@ -44,8 +45,14 @@ impl Weights {
 
 impl ModuleVisitor for Weights {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        if container_type == "Reparameterization" && name == REPARAMETERIZATION {
-            self.reparameterized = Some(self.path.join("."));
+        if container_type == "Reparameterization" {
+            let path = self.path.join(".");
+            let of_conv2d = self.found.last().is_some_and(|(found, ..)| *found == path);
+            if of_conv2d || name == REPARAMETERIZATION {
+                let name = name.into();
+                let first = &mut self.reparameterized;
+                first.get_or_insert(Error::Reparameterized { path, name });
+            }
         }
         self.path.push(name.into());
         self.in_conv2d = container_type == "Struct:Conv2d" && name == "weight";

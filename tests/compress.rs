@@ -5,15 +5,16 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::module::{Module, Param, ParamGroup};
+use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use linearconv::pruning::{CubicRamp, sparsity};
 use linearconv::{
-    Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Error, Evaluation,
-    LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss, responses,
+    Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Conv, Error,
+    Evaluation, LinearConv, LinearConv2d, coefficient_l1, conv2d_weights, correlation_loss,
+    responses,
 };
 
 use common::{assert_close, device, tensor, to_vec, with_values};
@@ -369,6 +370,16 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         let bias = layer.bias.as_ref().expect("a bias");
         assert!(bias.val().grad(&of_layer).is_some());
 
+        assert_eq!(Conv::Dense(conv.clone()).cost(), layer.cost());
+
+        let choice = Choice {
+            primary: 6,
+            coefficients,
+        };
+        let frozen = LinearConv2d::from_conv2d(&dense.clone().no_grad(), choice, None);
+        let (frozen, _) = frozen.expect("valid");
+        assert!(!frozen.primary.is_require_grad());
+
         let frozen = LinearConv2d::from_reparameterized(&conv.no_grad()).expect("the same");
         assert!(!frozen.primary.is_require_grad());
         assert!(frozen.bias.is_some_and(|bias| !bias.is_require_grad()));
@@ -490,8 +501,85 @@ fn reparameterized_weights_are_pruned_as_layers_are() {
     assert_eq!(to_vec(loaded.materialize().weight.base()), pruned);
 }
 
+/// A reparameterization of others, which divides by a number.
+#[derive(Module, Debug)]
+struct Scaled {
+    divisor: Param<Tensor<1>>,
+}
+
+impl Reparameterization for Scaled {
+    const NAME: &'static str = "scaled";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        base / self.divisor.val().reshape([1; D])
+    }
+}
+
+struct Scale;
+
+impl Reparameterizer for Scale {
+    type Reparam = Scaled;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        _path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<Scaled>) {
+        let divisor = Param::from_tensor(Tensor::full([1], 2.0, &param.lazy_device()));
+        (param, (D == 4).then_some(Scaled { divisor }))
+    }
+}
+
 #[test]
-#[should_panic(expected = "reparameterized by LinearConv already")]
+fn plans_refuse_weights_that_are_reparameterized_otherwise() {
+    let model = Model::new(&device()).apply_reparameterization(Scale);
+    let refused = Compression::to_parameters(0.5).plan(&model);
+    let expected = Error::Reparameterized {
+        path: "stem.weight".into(),
+        name: "scaled".into(),
+    };
+    assert!(matches!(refused, Err(error) if error == expected));
+}
+
+#[test]
+#[should_panic(expected = "weight is reparameterized already, by scaled")]
+fn the_one_line_refuses_weights_that_are_reparameterized_otherwise() {
+    let conv = dependent(6, &device()).apply_reparameterization(Scale);
+    conv.apply_reparameterization(LinearConv::new(FULL).with_all_layers());
+}
+
+#[test]
+fn the_name_of_a_field_is_no_reparameterization() {
+    #[derive(Module, Debug)]
+    struct Named {
+        linear_conv: Conv2d,
+    }
+    let device = device();
+    let linear_conv = dependent(6, &device);
+    let linear = LinearConv::new(FULL).with_all_layers();
+    let model = Named { linear_conv }.apply_reparameterization(linear);
+    assert_eq!(model.linear_conv.weight.base().dims()[0], 6);
+}
+
+#[test]
+fn what_gets_smaller_is_compressed_but_no_depthwise_convolution() {
+    let device = device();
+    let filters = |channels, groups, linear: LinearConv| {
+        let config = Conv2dConfig::new(channels, [3, 3]).with_groups(groups);
+        let conv = config.init(&device).apply_reparameterization(linear);
+        conv.weight.base().dims()[0]
+    };
+    let mostly = LinearConv::new(FULL).with_primary_ratio(0.9);
+    assert_eq!(filters([64, 64], 1, mostly), 57);
+    // Smaller, but a rank for channels that have nothing in common.
+    let rank_1 = || LinearConv::new(CoefficientsConfig::LowRank { rank: 1 });
+    let depthwise = [256, 256];
+    assert_eq!(filters(depthwise, 256, rank_1()), 256);
+    assert_eq!(filters(depthwise, 256, rank_1().with_all_layers()), 128);
+}
+
+#[test]
+#[should_panic(expected = "weight is reparameterized already, by linear_conv")]
 fn a_second_application_panics() {
     let linear = || LinearConv::new(FULL).with_all_layers();
     let once = dependent(6, &device()).apply_reparameterization(linear());
@@ -505,13 +593,45 @@ fn plans_refuse_what_is_compressed_already_and_other_models() {
     let plan = Compression::to_parameters(0.5).plan(&model).expect("valid");
     let compressed = plan.apply(model).expect("valid");
     let again = Compression::to_parameters(0.5).plan(&compressed);
-    assert!(matches!(again, Err(Error::Reparameterized { path }) if path.ends_with("weight")));
+    assert!(matches!(again, Err(Error::Reparameterized { path, .. }) if path.ends_with("weight")));
     assert!(matches!(
         plan.apply(compressed),
         Err(Error::Reparameterized { .. })
     ));
     let other = plan.apply(Model::new(&device));
     assert!(matches!(other, Err(Error::OtherModel { path }) if path == "stem.weight"));
+}
+
+#[test]
+fn plans_refuse_weights_that_have_changed() {
+    let device = device();
+    let mut model = Model::new(&device);
+    let plan = Compression::to_parameters(0.5).plan(&model).expect("valid");
+    model.body.weight = model.body.weight.map(|weight| weight * 1.001);
+    let stale = plan.apply(model);
+    assert!(matches!(stale, Err(Error::OtherModel { path }) if path == "body.weight"));
+}
+
+#[test]
+fn layers_of_one_identity_are_planned_each() {
+    let device = device();
+    let conv: Conv2d = with_values(Conv2dConfig::new([16, 16], [3, 3]).init(&device), 1);
+    let mut model = vec![conv.clone(), conv];
+    model[1].weight = model[1].weight.clone().map(|weight| weight.flip([0, 1]));
+    assert_eq!(model[0].weight.id, model[1].weight.id);
+    let mut plan = Compression::uniform(0.5, FULL).plan(&model).expect("valid");
+    plan.layers[1].choice = Some(Choice {
+        primary: 15,
+        coefficients: FULL,
+    });
+    let expected: Vec<f64> = plan.layers.iter().map(|layer| layer.error()).collect();
+    let compressed = plan.apply(model.clone()).expect("valid");
+    for (index, expected) in expected.into_iter().enumerate() {
+        let weight = |model: &[Conv2d]| to_vec(model[index].weight.val());
+        let measured = relative_error(&weight(&compressed), &weight(&model));
+        assert!((measured - expected).abs() < 1e-9, "{index}: {measured}");
+    }
+    assert_eq!(compressed[1].weight.base().dims()[0], 15);
 }
 
 #[test]
@@ -628,6 +748,18 @@ fn a_plan_from_responses_has_the_error_of_the_outputs() {
         few,
         Err(Error::TooFewResponses { columns: 9, .. })
     ));
+
+    let grouped = Conv2dConfig::new([8, 8], [3, 3]).with_groups(2);
+    let grouped = with_values(grouped.init(&device), 1);
+    let half = Choice {
+        primary: 4,
+        coefficients: FULL,
+    };
+    let refused = LinearConv2d::from_conv2d(&grouped, half, Some(images(&device)));
+    assert!(matches!(
+        refused,
+        Err(Error::GroupedResponses { groups: 2 })
+    ));
 }
 
 #[test]
@@ -669,6 +801,8 @@ fn impossible_budgets_are_errors() {
         panic!("a thousandth is too little: {plan:?}")
     };
     assert!(smallest > 0);
+    let nothing = Compression::to_error(1.0).plan(&Model::new(&device()).head);
+    assert!(nothing.expect("nothing to compress").layers.is_empty());
     let invalid = CoefficientsConfig::LowRank { rank: 0 };
     assert!(Compression::uniform(0.5, invalid).plan(&model).is_err());
     assert!(Compression::uniform(2.0, FULL).plan(&model).is_err());

@@ -207,6 +207,17 @@ fn an_input_smaller_than_the_kernel_panics() {
 }
 
 #[test]
+#[should_panic(expected = "smaller than the kernel")]
+fn an_input_without_rows_panics() {
+    let options = ConvOptions::new([1, 1], [2, 2], [1, 1], 1);
+    let [input, weight] = [
+        tensor([1, 2, 0, 5], 1, &device()),
+        tensor([3, 2, 3, 3], 2, &device()),
+    ];
+    conv2d(input, weight, None, options);
+}
+
+#[test]
 #[should_panic(expected = "channels")]
 fn an_input_of_other_channels_panics() {
     let layer = LinearConv2dConfig::new([3, 8], [3, 3]).init(&device());

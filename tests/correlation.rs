@@ -226,4 +226,20 @@ fn a_module_without_linear_convolutions_has_no_loss() {
     let linear = LinearConfig::new(4, 2).init(&device().autodiff());
     assert_eq!(to_vec(correlation_loss(&linear)), [0.0]);
     assert_eq!(to_vec(coefficient_l1(&linear)), [0.0]);
+
+    // In the type of the module, so that it can be added to its loss.
+    let linear = with_values(linear, 3);
+    assert_eq!(correlation_loss(&linear).dtype(), DType::F64);
+    assert_eq!(coefficient_l1(&linear).dtype(), DType::F64);
+}
+
+#[test]
+fn layers_of_several_types_have_one_loss() {
+    let mut model = mixed();
+    let expected = to_vec(correlation_loss(&model));
+    let single = |param: Param<Tensor<4>>| param.map(|value| value.detach().cast(DType::F32));
+    model.blocks[0].primary = single(model.blocks[0].primary.clone());
+    let loss = correlation_loss(&model);
+    assert_eq!(loss.dtype(), DType::F64);
+    assert_close(&to_vec(loss), &expected, 1e-5, "sum");
 }

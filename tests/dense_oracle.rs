@@ -8,7 +8,7 @@ use burn::nn::PaddingConfig2d::{self, Explicit, Same, Valid};
 use burn::nn::conv::Conv2dConfig;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use linearconv::{CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
+use linearconv::{Choice, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
 
 use common::{assert_close, device, layer, tensor, to_vec, variants, weighted_sum};
 
@@ -143,6 +143,38 @@ fn every_evaluation_equals_a_dense_convolution_with_the_same_kernel() {
             TOLERANCE,
             &display,
         );
+    }
+}
+
+#[test]
+fn fitted_layers_equal_the_dense_convolution_in_its_order_of_outputs() {
+    for fitted in layers() {
+        let choice = Choice {
+            primary: fitted.primary.dims()[0],
+            coefficients: CoefficientsConfig::Full,
+        };
+        let dense = fitted.to_conv2d();
+        let (layer, _) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
+        let order = to_vec(layer.order.as_ref().expect("an order").val().float());
+        let channels = layer.primary.dims()[1] * layer.groups;
+        let input = tensor([2, channels, 9, 8], 3, &device().autodiff());
+        // The kernel approximates, the bias is the dense one's, in its order.
+        let mut expected = dense.clone();
+        expected.weight = Param::from_tensor(layer.weight().detach());
+        let expected = to_vec(expected.forward(input.clone()));
+        let display = format!("{layer}, order {order:?}");
+        let evaluations: &[_] = if layer.groups == 1 {
+            &[Evaluation::Factored, Evaluation::Materialized]
+        } else {
+            &[Evaluation::Materialized]
+        };
+        for evaluation in evaluations {
+            let layer = layer.clone().with_evaluation(*evaluation);
+            let output = to_vec(layer.forward(input.clone()));
+            assert_close(&output, &expected, TOLERANCE, &display);
+        }
+        let back = to_vec(layer.to_conv2d().forward(input));
+        assert_close(&back, &expected, TOLERANCE, &display);
     }
 }
 

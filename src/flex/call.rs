@@ -57,7 +57,7 @@ impl Call {
             let (begin, end) = options.padding[axis];
             let reach = options.dilation[axis] * (kernel[axis] - 1) + 1;
             assert!(
-                size[axis] + begin + end >= reach,
+                size[axis] > 0 && size[axis] + begin + end >= reach,
                 "an input of {size:?} pixels with padding {:?} is smaller than the kernel, \
                  {kernel:?} with dilation {:?}",
                 options.padding,

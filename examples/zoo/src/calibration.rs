@@ -24,10 +24,14 @@ thread_local! {
     static RESPONSES: RefCell<Option<Responses>> = const { RefCell::new(None) };
 }
 
-/// Notes what the filters of a dense convolution answer, until there is enough of it; does nothing
-/// outside [`calibrate`].
+/// Notes what the filters of a dense convolution of one group answer, until there is enough of it;
+/// does nothing outside [`calibrate`].
 pub fn record(conv: &Conv, input: &Tensor<4>) {
     let Conv::Dense(conv) = conv else { return };
+    if conv.groups != 1 {
+        // Their filters are fitted themselves: what one answers, others cannot combine.
+        return;
+    }
     RESPONSES.with_borrow_mut(|all| {
         let Some(all) = all else { return };
         let id = conv.weight.id;

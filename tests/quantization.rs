@@ -1,0 +1,78 @@
+//! Quantized models compute what their quantized values say.
+
+mod common;
+
+use burn::module::{Module, ModuleMapper, Param, ParamGroup, Quantizer};
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::Conv2dConfig;
+use burn::tensor::quantization::{Calibration, QuantValue};
+use burn::tensor::{DType, Tensor};
+use linearconv::{Evaluation, LinearConv, LinearConv2dConfig};
+
+use common::{assert_close, device, tensor, to_vec, variants};
+
+fn quantizer() -> Quantizer {
+    let scheme = device().settings().quantization.scheme;
+    Quantizer::new(Calibration::MinMax, scheme.with_value(QuantValue::Q8S))
+}
+
+/// Explicit values in single precision, as quantization needs them.
+fn with_values<M: Module>(module: M) -> M {
+    struct Single;
+    impl ModuleMapper for Single {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(DType::F32))
+        }
+    }
+    common::with_values(module, 5).map(&mut Single)
+}
+
+fn dequantized<M: Module>(module: M) -> M {
+    struct Dequantize;
+    impl ModuleMapper for Dequantize {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.dequantize())
+        }
+    }
+    module.map(&mut Dequantize)
+}
+
+fn input() -> Tensor<4> {
+    tensor([2, 8, 6, 6], 9, &device()).cast(DType::F32)
+}
+
+#[test]
+fn quantized_layers_run() {
+    for variant in variants() {
+        let config = LinearConv2dConfig::new([8, 16], [3, 3])
+            .with_padding(PaddingConfig2d::Same)
+            .with_coefficients(variant);
+        let layer = with_values(config.init(&device()));
+        // All of it, and coefficients alone.
+        for group in ["", "coefficients"] {
+            let group = ParamGroup::from_predicate(group);
+            let layer = layer
+                .clone()
+                .quantize_weights_group(&mut quantizer(), group);
+            for evaluation in [Evaluation::Factored, Evaluation::Materialized] {
+                let layer = layer.clone().with_evaluation(evaluation);
+                let expected = to_vec(dequantized(layer.clone()).forward(input()));
+                let output = to_vec(layer.forward(input()));
+                assert_close(&output, &expected, 1e-5, &format!("{layer}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn quantized_reparameterized_convolutions_run() {
+    let dense = with_values(Conv2dConfig::new([8, 16], [3, 3]).init(&device()));
+    for variant in variants() {
+        let linear = LinearConv::new(variant);
+        let conv = dense.clone().apply_reparameterization(linear);
+        let conv = conv.quantize_weights(&mut quantizer());
+        assert!(matches!(conv.weight.base().dtype(), DType::QFloat(_)));
+        let expected = to_vec(dequantized(conv.clone()).forward(input()));
+        assert_close(&to_vec(conv.forward(input())), &expected, 1e-5, "quantized");
+    }
+}
