@@ -1,5 +1,6 @@
 //! The command line that every network shares.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::data::DatasetName;
-use crate::models::NetworkName;
+use crate::models::{NetworkConfig, NetworkName};
 use crate::recipe::{Recipe, RecipeName};
 use crate::value_name::value_name;
 
@@ -114,6 +115,15 @@ pub struct TrainingArgs {
 }
 
 impl TrainingArgs {
+    /// The network for the data set, with convolutions of this kind.
+    pub fn network_config(&self, conv: ConvConfig) -> NetworkConfig {
+        NetworkConfig {
+            conv,
+            channels: self.dataset.channels(),
+            classes: self.dataset.classes(),
+        }
+    }
+
     /// The recipe that the flags name, changed by those that change one.
     pub fn recipe(&self, network: NetworkName) -> Recipe {
         let recipe = Recipe::new(self.recipe, network, self.dataset);
@@ -263,13 +273,25 @@ impl ConvArgs {
         }))
     }
 
-    /// The variant and its number in a word, for the name of a folder.
+    /// The variant and its number in a word, for the name of a folder and of a row.
     pub fn slug(&self) -> String {
         let variant = value_name(&self.variant);
         match self.rank.or(self.sparsity) {
             Some(number) => format!("{variant}-{number}"),
             None => variant,
         }
+    }
+}
+
+/// All that the flags say.
+impl fmt::Display for ConvArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.slug())?;
+        if self.variant == Variant::Dense {
+            return Ok(());
+        }
+        let [layers, evaluation] = [value_name(&self.layers), value_name(&self.evaluation)];
+        write!(f, ", layers {layers}, evaluation {evaluation}")
     }
 }
 

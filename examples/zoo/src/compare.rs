@@ -47,7 +47,7 @@ const HEADER: [&str; 8] = [
 /// # Errors
 /// Those of [`execute`].
 pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
-    let mut table = Table::new(args.format, &HEADER);
+    let mut table = Table::new(args.format, 2, &HEADER);
     let mut dense_step = None;
     for variant in &args.variants {
         let conv = ConvArgs::new(*variant);

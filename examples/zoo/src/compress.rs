@@ -10,13 +10,13 @@ use crate::Error;
 use crate::calibration::calibrate;
 use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, positive, share, share_below_1};
 use crate::data::Loaders;
-use crate::models::{AnyNetwork, NetworkConfig, NetworkName, trainable_parameters};
+use crate::models::{AnyNetwork, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
 use crate::run::{execute, load};
 use crate::session::Session;
-use crate::settings::results_folder;
+use crate::settings::{create_folder, results_folder};
 use crate::table::{Format, Table};
-use crate::training::Classifier;
+use crate::training::accuracy;
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
 /// the correlation loss, make it dense again, and test it at each stage.
@@ -81,17 +81,18 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let recipe = training.recipe(args.network);
     let name = format!("{}-compressed-{}", args.network, training.dataset);
     let folder = results_folder(training.out_dir.as_deref(), &name)?;
+    if let Some(file) = &args.load {
+        let found = std::fs::File::open(file);
+        found.map_err(|source| Error::Io {
+            path: file.clone(),
+            source,
+        })?;
+    }
     let device = training.backend.device()?;
     let loaders = load(training, &recipe, 0, &device)?;
-    let config = NetworkConfig {
-        conv: ConvConfig::dense(),
-        channels: training.dataset.channels(),
-        classes: training.dataset.classes(),
-    };
-    let mut table = Table::new(args.format, &HEADER);
+    let mut table = Table::new(args.format, 1, &HEADER);
     let mut stage = |name: &str, network: &AnyNetwork| -> Result<(), Error> {
-        let classifier = Classifier::new(network.valid(), &recipe, None, 1, 0)?;
-        let accuracy = classifier.accuracy(&loaders.test)?;
+        let accuracy = accuracy(&network.valid(), loaders.test.as_ref())?;
         let parameters = trainable_parameters(network);
         eprintln!("{name}: {parameters} parameters, {accuracy:.2} %");
         table.row(vec![
@@ -106,8 +107,9 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         Some(file) => file.clone(),
         None => train_dense(args, folder.join("dense"))?,
     };
+    let config = training.network_config(ConvConfig::dense());
     let network = args.network.try_init(&config, &device.clone().autodiff())?;
-    let network = network.try_load_file(dense)?.train();
+    let network = network.try_load_file(&dense)?.train();
     stage("dense", &network)?;
 
     let plan = plan(args, &network, &loaders)?;
@@ -124,22 +126,29 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         let session = Session {
             folder: &folder.join("fine-tuned"),
             recipe: &tuning,
+            // Of any kind but sparse ones, for the correlation loss without pruning.
             coefficients: Some(CoefficientsConfig::Full),
             finished_epochs: 0,
         };
-        let trained = session.train(network, &loaders, &device)?;
-        trained.classifier.network.train()
+        let trained = session.train(network, &loaders, &device);
+        let trained = trained.map_err(|error| match error {
+            Error::Interrupted => {
+                let dense = dense.display();
+                let way_on = format!("`--load {dense}` starts again from the dense network");
+                Error::Training(format!("interrupted; {way_on}"))
+            }
+            error => error,
+        })?;
+        let network = trained.classifier.network.train();
+        stage("fine-tuned", &network)?;
+        network
     } else {
         network
     };
-    stage("fine-tuned", &network)?;
 
     let network = network.materialize();
     stage("materialized", &network)?;
-    std::fs::create_dir_all(&folder).map_err(|source| Error::Io {
-        path: folder.clone(),
-        source,
-    })?;
+    create_folder(&folder)?;
     network.valid().save_file(folder.join("model.bpk"))?;
     Ok(table)
 }

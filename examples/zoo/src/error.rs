@@ -8,9 +8,13 @@ use thiserror::Error;
 #[derive(Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A layer refused its configuration.
-    #[error("the network cannot be built: {0}")]
-    Layer(#[from] linearconv::Error),
+    /// A layer or a compression refused its configuration.
+    #[error(transparent)]
+    LinearConv(#[from] linearconv::Error),
+
+    /// Flags that do not go together, or not with the network.
+    #[error("{0}")]
+    Flags(String),
 
     /// A data set could not be read.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use plotters::prelude::*;
 use serde::Serialize;
 
 use crate::Error;
+use crate::cli::{EvaluationArg, Layers};
 use crate::data::DatasetName;
 use crate::models::NetworkName;
 use crate::recipe::Recipe;
@@ -21,6 +22,10 @@ pub struct Report {
     pub network: NetworkName,
     /// The convolutions, in the words of the command line.
     pub variant: String,
+    /// Which convolutions it replaces.
+    pub layers: Layers,
+    /// How they are evaluated.
+    pub evaluation: EvaluationArg,
     /// The data set.
     pub dataset: DatasetName,
     /// How it was trained.

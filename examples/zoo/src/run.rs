@@ -10,14 +10,13 @@ use linearconv::pruning::sparsity;
 use crate::Error;
 use crate::cli::{Args, TrainingArgs};
 use crate::data::{LoaderConfig, Loaders};
-use crate::models::{
-    AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters,
-};
+use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
 use crate::report::{Cost, Report};
 use crate::session::Session;
 use crate::settings::Run;
 use crate::trace::trace;
+use crate::training::accuracy;
 
 /// The main function of a network's example: reads the command line, then trains and tests.
 pub fn run(network: NetworkName) -> ExitCode {
@@ -53,13 +52,9 @@ impl Run {
         let device = training.backend.device()?;
         let loaders = load(training, recipe, self.finished_epochs, &device)?;
         let conv = &settings.conv;
-        let policy = conv.policy(settings.network).map_err(Error::Recipe)?;
-        let coefficients = conv.coefficients(settings.network).map_err(Error::Recipe)?;
-        let config = NetworkConfig {
-            conv: policy,
-            channels: training.dataset.channels(),
-            classes: training.dataset.classes(),
-        };
+        let policy = conv.policy(settings.network).map_err(Error::Flags)?;
+        let coefficients = conv.coefficients(settings.network).map_err(Error::Flags)?;
+        let config = training.network_config(policy);
         device.seed(training.seed);
         // Parameters are lazy: this draws them now, in the order of their declaration.
         let autodiff = device.clone().autodiff();
@@ -72,7 +67,7 @@ impl Run {
                 conv.slug(),
                 settings.network
             );
-            return Err(Error::Recipe(reason));
+            return Err(Error::Flags(reason));
         }
         self.print_settings(&loaders, cost, dense_cost);
         self.create_folder()?;
@@ -93,10 +88,12 @@ impl Run {
             }
             error => error,
         })?;
-        let test_accuracy = trained.classifier.accuracy(&loaders.test)?;
+        let test_accuracy = accuracy(&trained.classifier.network, loaders.test.as_ref())?;
         let report = Report {
             network: settings.network,
             variant: settings.conv.slug(),
+            layers: settings.conv.layers,
+            evaluation: settings.conv.evaluation,
             dataset: training.dataset,
             recipe: recipe.clone(),
             seed: training.seed,
@@ -139,11 +136,7 @@ impl Run {
             let ratio = ours as f64 / dense as f64;
             eprintln!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
         };
-        eprintln!(
-            "network       {} {}",
-            settings.network,
-            settings.conv.slug()
-        );
+        eprintln!("network       {} {}", settings.network, settings.conv);
         line("parameters", cost.parameters, dense.parameters);
         line("multiply-adds", cost.multiply_adds, dense.multiply_adds);
         eprintln!(

@@ -101,12 +101,20 @@ impl Run {
         if self.finished_epochs > 0 {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder).map_err(|source| Error::Io {
-            path: self.folder.clone(),
-            source,
-        })?;
+        create_folder(&self.folder)?;
         write_json(&self.folder.join(FILE), &self.settings)
     }
+}
+
+/// Creates a folder and those around it.
+///
+/// # Errors
+/// Names the folder.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Io {
+        path: path.into(),
+        source,
+    })
 }
 
 /// The folder for results that a flag names, or a new one of that name under `runs`. Creates none.

@@ -43,9 +43,9 @@ const HEADER: [&str; 9] = [
 /// The table of costs.
 ///
 /// # Errors
-/// [`Error::Layer`] where a network cannot be built.
+/// [`Error::LinearConv`] where a network cannot be built.
 pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
-    let mut table = Table::new(args.format, &HEADER);
+    let mut table = Table::new(args.format, 2, &HEADER);
     let networks = match args.network.as_slice() {
         [] => NetworkName::value_variants(),
         networks => networks,
@@ -65,7 +65,7 @@ pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
 
 fn row(network: NetworkName, conv: &ConvArgs) -> Result<Vec<String>, Error> {
     let config = NetworkConfig {
-        conv: conv.policy(network).map_err(Error::Recipe)?,
+        conv: conv.policy(network).map_err(Error::Flags)?,
         channels: 3,
         classes: 10,
     };

@@ -17,19 +17,21 @@ pub struct Format {
     pub csv: bool,
 }
 
-/// A table of text; its first two columns are names, the others figures.
+/// A table of text; its first columns are names, the others figures.
 #[derive(Clone, Debug)]
 pub struct Table {
     format: Format,
+    names: usize,
     header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table without rows.
-    pub fn new(format: Format, header: &[&str]) -> Self {
+    /// A table without rows, with that many columns of names.
+    pub fn new(format: Format, names: usize, header: &[&str]) -> Self {
         Self {
             format,
+            names,
             header: header.iter().map(|name| name.to_string()).collect(),
             rows: Vec::new(),
         }
@@ -55,7 +57,7 @@ impl fmt::Display for Table {
         };
         table.load_style(preset).set_header(&self.header);
         table.add_rows(&self.rows);
-        for column in table.column_iter_mut().skip(2) {
+        for column in table.column_iter_mut().skip(self.names) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         writeln!(f, "{table}")
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     fn table(format: Format) -> String {
-        let mut table = Table::new(format, &["network", "variant", "parameters"]);
+        let mut table = Table::new(format, 2, &["network", "variant", "parameters"]);
         table.row(vec!["base".into(), "dense".into(), "399626".into()]);
         table.row(vec!["vgg11".into(), "full".into(), "12".into()]);
         table.to_string()

@@ -1,7 +1,5 @@
 //! A network as a learner of burn-train: the loss, its regularization and pruning.
 
-use std::sync::Arc;
-
 use burn::data::dataloader::DataLoader;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
@@ -131,30 +129,31 @@ impl<N: Network> Classifier<N> {
         })
     }
 
-    /// Correct answers among the images of a loader, in percent. The network must be in its
-    /// validation state.
-    ///
-    /// # Errors
-    /// [`Error::Training`] where a batch or a result cannot be read.
-    pub fn accuracy(&self, loader: &Arc<dyn DataLoader<ImageBatch>>) -> Result<f64, Error> {
-        let mut correct = 0;
-        for batch in loader.iter() {
-            let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-            let scores = self.network.forward(batch.images);
-            let answers = scores.argmax(1).flatten::<1>(0, 1);
-            let right = answers.equal(batch.labels).int().sum();
-            correct += right
-                .try_into_scalar::<i64>()
-                .map_err(|error| Error::Training(error.to_string()))?;
-        }
-        Ok(100.0 * correct as f64 / loader.num_items() as f64)
-    }
-
     fn classify(&self, batch: ImageBatch) -> ClassificationOutput {
         let scores = self.network.forward(batch.images);
         let loss = cross_entropy(&scores, &batch.labels, 0.0);
         ClassificationOutput::new(loss, scores, batch.labels)
     }
+}
+
+/// Correct answers among the images of a loader, in percent, of a network in its validation state.
+///
+/// # Errors
+/// [`Error::Training`] where a batch or a result cannot be read.
+pub fn accuracy<N: Network>(
+    network: &N,
+    loader: &dyn DataLoader<ImageBatch>,
+) -> Result<f64, Error> {
+    let mut correct = 0;
+    for batch in loader.iter() {
+        let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+        let answers = network.forward(batch.images).argmax(1).flatten::<1>(0, 1);
+        let right = answers.equal(batch.labels).int().sum();
+        correct += right
+            .try_into_scalar::<i64>()
+            .map_err(|error| Error::Training(error.to_string()))?;
+    }
+    Ok(100.0 * correct as f64 / loader.num_items() as f64)
 }
 
 fn cross_entropy(scores: &Tensor<2>, labels: &Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
