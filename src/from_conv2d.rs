@@ -82,6 +82,10 @@ impl LinearConv2d {
     /// another fit, and fast where `groups = 1`, since it can combine feature maps in place of
     /// filters. None for a dense convolution.
     ///
+    /// Its record holds the [order](Self::order) of its outputs, which a layer by
+    /// [`LinearConv2dConfig`](crate::LinearConv2dConfig) does not have: load it into a layer that
+    /// was made in the same way.
+    ///
     /// # Example
     /// ```
     /// use burn::module::Module;
