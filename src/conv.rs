@@ -1,12 +1,12 @@
 use burn::config::Config;
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
-use crate::coefficients::{Coefficients, CoefficientsConfig};
+use crate::coefficients::CoefficientsConfig;
 use crate::cost::LayerCost;
 use crate::error::Error;
-use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry, layer_cost};
+use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
 
 /// What a model uses for its convolutions, so that it is written once and runs dense or as any
 /// variant of LinearConv; as Burn's `NormalizationConfig` for normalization layers.
@@ -171,7 +171,8 @@ pub enum Conv {
 }
 
 impl Conv {
-    /// Applies the convolution.
+    /// Applies the convolution; a dense one that [`LinearConv`](crate::LinearConv) reparameterized
+    /// as the fast layer that it is.
     ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
@@ -181,7 +182,10 @@ impl Conv {
     /// As [`Conv2d::forward`] and [`LinearConv2d::forward`].
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::Dense(conv) => conv.forward(input),
+            Self::Dense(conv) => match reparameterized(conv) {
+                Some(layer) => layer.forward(input),
+                None => conv.forward(input),
+            },
             Self::Linear(conv) => conv.forward(input),
         }
     }
@@ -189,23 +193,32 @@ impl Conv {
     /// The sizes that decide what this layer costs.
     pub fn cost(&self) -> LayerCost {
         match self {
-            Self::Dense(conv) => {
-                let shape = conv.weight.lazy_shape().dims();
-                let coefficients = coefficients_of(&conv.weight);
-                layer_cost(shape, coefficients, conv.groups, conv.bias.is_some())
-            }
+            Self::Dense(conv) => match reparameterized(conv) {
+                Some(layer) => layer.cost(),
+                None => {
+                    let shape = conv.weight.lazy_shape();
+                    LayerCost {
+                        primary: shape[0],
+                        secondary: 0,
+                        filter_size: shape[1] * shape[2] * shape[3],
+                        groups: conv.groups,
+                        rank: None,
+                        bias: conv.bias.is_some(),
+                    }
+                }
+            },
             Self::Linear(conv) => conv.cost(),
         }
     }
 }
 
-/// Those that [`LinearConv`](crate::LinearConv) put beside a weight.
-fn coefficients_of(weight: &Param<Tensor<4>>) -> Option<&Coefficients> {
-    #[cfg(feature = "fit")]
-    return weight
-        .reparameterization::<crate::CombinedFilters>()
-        .map(|combined| &combined.coefficients);
-    #[cfg(not(feature = "fit"))]
+#[cfg(feature = "fit")]
+fn reparameterized(conv: &Conv2d) -> Option<LinearConv2d> {
+    LinearConv2d::from_reparameterized(conv)
+}
+
+#[cfg(not(feature = "fit"))]
+fn reparameterized(_conv: &Conv2d) -> Option<LinearConv2d> {
     None
 }
 

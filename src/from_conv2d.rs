@@ -78,9 +78,9 @@ impl LinearConv2d {
     }
 
     /// The layer that computes what a convolution does whose weight
-    /// [`LinearConv`](crate::LinearConv) has split: of the same filters and coefficients, without
-    /// another fit, and fast where `groups = 1`, since it can combine feature maps in place of
-    /// filters. None for a dense convolution.
+    /// [`LinearConv`](crate::LinearConv) has split: of the same parameters, without another fit,
+    /// and fast where `groups = 1`, since it can combine feature maps in place of filters. None for
+    /// a dense convolution.
     ///
     /// Its record holds the [order](Self::order) of its outputs, which a layer by
     /// [`LinearConv2dConfig`](crate::LinearConv2dConfig) does not have: load it into a layer that
@@ -118,19 +118,10 @@ impl LinearConv2d {
         coefficients: Coefficients,
         order: Param<Tensor<1, Int>>,
     ) -> Self {
-        let bias = conv.bias.clone().map(|bias| {
-            let trained = bias.is_require_grad();
-            // What an optimizer remembers of the old order must not be taken for the new one.
-            let (_, bias, mapper) = bias.consume();
-            let output_of_filter = order.val().argsort(0);
-            let ordered = bias.select(0, output_of_filter).detach();
-            let ordered = ordered.set_require_grad(trained);
-            Param::from_mapped_value(ParamId::new(), ordered, mapper)
-        });
         Self {
             primary,
             coefficients,
-            bias,
+            bias: conv.bias.clone(),
             stride: conv.stride,
             kernel_size: conv.kernel_size,
             dilation: conv.dilation,

@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
 use crate::convolution::{linear_conv2d, padding};
@@ -204,7 +204,7 @@ pub struct LinearConv2d {
     pub primary: Param<Tensor<4>>,
     /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
     pub coefficients: Coefficients,
-    /// Bias, of shape `[channels_out]`, in the order of `cat(primary, secondary)`.
+    /// Bias, of shape `[channels_out]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Stride of the convolution.
     pub stride: [usize; 2],
@@ -259,25 +259,22 @@ impl LinearConv2d {
             self.groups,
         );
         let bias = self.bias.as_ref().map(|bias| bias.val());
+        let order = self.order.as_ref().map(|order| order.val());
         match self.resolve_evaluation(input.dims()) {
             Evaluation::Factored => {
                 let factors = Some(self.coefficients.factors());
+                let bias = match &order {
+                    Some(order) => bias.map(|bias| before_select(bias.dequantize(), order)),
+                    None => bias,
+                };
                 let output = linear_conv2d(input, self.primary.val(), factors, bias, options);
-                self.in_order(output, 1)
+                match order {
+                    Some(order) => output.select(1, order),
+                    None => output,
+                }
             }
             // The kernel is in the order of the outputs already.
-            _ => {
-                let bias = bias.map(|bias| self.in_order(bias, 0));
-                linear_conv2d(input, self.weight(), None, bias, options)
-            }
-        }
-    }
-
-    /// Puts what there is of each filter in its place.
-    fn in_order<const D: usize>(&self, values: Tensor<D>, dimension: usize) -> Tensor<D> {
-        match &self.order {
-            Some(order) => values.select(dimension, order.val()),
-            None => values,
+            _ => linear_conv2d(input, self.weight(), None, bias, options),
         }
     }
 
@@ -291,18 +288,11 @@ impl LinearConv2d {
     }
 
     /// The dense convolution with the same output: the kernel is built once and becomes a
-    /// trainable parameter of its own, as does the bias where an [`order`](Self::order) moves it.
-    /// The inverse of compression, for exporting a trained layer.
+    /// trainable parameter of its own. The inverse of compression, for exporting a trained layer.
     pub fn to_conv2d(&self) -> Conv2d {
         Conv2d {
             weight: Param::from_tensor(self.weight().detach()),
-            bias: match &self.order {
-                None => self.bias.clone(),
-                Some(_) => self
-                    .bias
-                    .as_ref()
-                    .map(|bias| Param::from_tensor(self.in_order(bias.val(), 0).detach())),
-            },
+            bias: self.bias.clone(),
             stride: self.stride,
             kernel_size: self.kernel_size,
             dilation: self.dilation,
@@ -330,9 +320,15 @@ impl LinearConv2d {
 
     /// The sizes that decide what this layer costs. Does not initialize lazy parameters.
     pub fn cost(&self) -> LayerCost {
-        let shape = self.primary.lazy_shape().dims();
-        let bias = self.bias.is_some();
-        layer_cost(shape, Some(&self.coefficients), self.groups, bias)
+        let shape = self.primary.lazy_shape();
+        LayerCost {
+            primary: shape[0],
+            secondary: self.coefficients.num_secondary(),
+            filter_size: shape[1] * shape[2] * shape[3],
+            groups: self.groups,
+            rank: self.coefficients.rank(),
+            bias: self.bias.is_some(),
+        }
     }
 
     /// Decides `Auto` by the input's size. Padding is left out: Burn keeps its calculation
@@ -349,21 +345,10 @@ impl LinearConv2d {
     }
 }
 
-/// What a layer costs whose primary filters have the given shape, a dense one without coefficients.
-pub(crate) fn layer_cost(
-    [primary, channels, height, width]: [usize; 4],
-    coefficients: Option<&Coefficients>,
-    groups: usize,
-    bias: bool,
-) -> LayerCost {
-    LayerCost {
-        primary,
-        secondary: coefficients.map_or(0, Coefficients::num_secondary),
-        filter_size: channels * height * width,
-        groups,
-        rank: coefficients.and_then(Coefficients::rank),
-        bias,
-    }
+/// The values that a selection by a permutation puts in this order.
+fn before_select(values: Tensor<1>, order: &Tensor<1, Int>) -> Tensor<1> {
+    let zeros = values.zeros_like();
+    zeros.select_assign(0, order.clone(), values, IndexingUpdateOp::Add)
 }
 
 impl ModuleDisplay for LinearConv2d {

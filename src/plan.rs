@@ -337,6 +337,8 @@ impl Reparameterizer for Apply<'_> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.layers.iter().map(|layer| layer.path.len());
+        let width = widths.max().unwrap_or(0).max("layer".len());
         let row = |f: &mut fmt::Formatter<'_>, cells: [String; 8]| {
             let [
                 path,
@@ -350,7 +352,7 @@ impl fmt::Display for Plan {
             ] = cells;
             writeln!(
                 f,
-                "{path:<32} {shape:<18} {choice:<16} {before:>9} {after:>9} {error:>7} \
+                "{path:<width$} {shape:<18} {choice:<16} {before:>9} {after:>9} {error:>7} \
                  {adds_before:>9} {adds_after:>9}"
             )
         };

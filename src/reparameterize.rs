@@ -16,12 +16,13 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// [`Module::apply_reparameterization`].
 ///
 /// The stored parameter becomes the primary filters, chosen among the given ones; the coefficients
-/// stand beside it in records and optimizers. Every forward pass builds the whole kernel, so the
-/// architecture stays as it is and its outputs keep their order. [`correlation_loss`],
-/// [`coefficient_l1`] and [pruning](crate::pruning) see these layers as they see
-/// [`LinearConv2d`](crate::LinearConv2d), which is the way to have them *fast*:
-/// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized).
-/// [`Module::materialize`] gives the dense model back.
+/// stand beside it in records and optimizers. The architecture stays as it is and outputs keep their
+/// order. [`correlation_loss`], [`coefficient_l1`] and [pruning](crate::pruning) see these layers as
+/// they see [`LinearConv2d`](crate::LinearConv2d). [`Module::materialize`] gives the dense model back.
+///
+/// A `Conv2d` then builds its whole kernel at every pass: it is small, not fast. A
+/// [`Conv`](crate::Conv) runs as the fast layer that
+/// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized) makes of it.
 ///
 /// Layers stay dense that would not get smaller, tiny ones, those of a single channel, which
 /// depthwise ones are, and those too narrow for the ratio or rank. Linear layers, biases and

@@ -17,7 +17,7 @@ use linearconv::{
     responses,
 };
 
-use common::{assert_close, device, tensor, to_vec, with_values};
+use common::{assert_close, device, tensor, to_vec, weighted_sum, with_values};
 
 const FULL: CoefficientsConfig = CoefficientsConfig::Full;
 
@@ -367,10 +367,30 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         let [ours, theirs] = gradients.map(|gradient| to_vec(gradient.expect("trained")));
         assert_close(&ours, &theirs, 1e-9, "gradient");
         assert_eq!(layer.primary.id, conv.weight.id);
-        let bias = layer.bias.as_ref().expect("a bias");
-        assert!(bias.val().grad(&of_layer).is_some());
-
         assert_eq!(Conv::Dense(conv.clone()).cost(), layer.cost());
+
+        // Where a model is free to choose its layers it runs as that layer, and trains as itself.
+        let input: Tensor<4> = tensor([2, 4, 40, 40], 6, &device);
+        let gradients = |output: Tensor<4>| {
+            let gradients = weighted_sum(output).backward();
+            let bias = conv.bias.as_ref().expect("a bias").val();
+            [
+                to_vec(conv.weight.base().grad(&gradients).expect("trained")),
+                to_vec(bias.grad(&gradients).expect("trained")),
+            ]
+        };
+        let expected = conv.forward(input.clone());
+        let output = Conv::Dense(conv.clone()).forward(input.clone());
+        assert_close(
+            &to_vec(output.clone()),
+            &to_vec(expected.clone()),
+            1e-12,
+            "Conv",
+        );
+        let [ours, theirs] = [output, expected].map(gradients);
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_close(ours, theirs, 1e-9, "gradient by Conv");
+        }
 
         let choice = Choice {
             primary: 6,
