@@ -1,6 +1,7 @@
 //! A trained network made smaller: compressed under a budget, fine-tuned, and dense again.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use burn::module::Module;
 use clap::Parser;
@@ -69,7 +70,12 @@ pub struct CompressArgs {
     pub format: Format,
 }
 
-const HEADER: [&str; 3] = ["stage", "trainable parameters", "test accuracy %"];
+const HEADER: [&str; 4] = [
+    "stage",
+    "trainable parameters",
+    "test accuracy %",
+    "s to test",
+];
 
 /// Goes through the stages, printing the plan on the way. The folder of results has the dense
 /// network's run, the logs of fine-tuning, and the last stage's weights in `model.bpk`.
@@ -92,13 +98,16 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let loaders = load(training, &recipe, 0, &device)?;
     let mut table = Table::new(args.format, 1, &HEADER);
     let mut stage = |name: &str, network: &AnyNetwork| -> Result<(), Error> {
+        let started = Instant::now();
         let accuracy = accuracy(&network.valid(), loaders.test.as_ref())?;
+        let seconds = started.elapsed().as_secs_f64();
         let parameters = trainable_parameters(network);
         eprintln!("{name}: {parameters} parameters, {accuracy:.2} %");
         table.row(vec![
             name.into(),
             parameters.to_string(),
             format!("{accuracy:.2}"),
+            format!("{seconds:.2}"),
         ]);
         Ok(())
     };
