@@ -50,13 +50,14 @@ enum Target {
 }
 
 impl Compression {
-    /// Keep this share of the weights of all convolutions, with the least error.
+    /// Keep this share of the weights of all convolutions, with the least error. Those of a single
+    /// channel, which depthwise ones are, stay dense.
     pub fn to_parameters(share: f64) -> Self {
         Self::new(Target::Parameters(share))
     }
 
     /// Keep as few weights as possible with at most this error of all layers together, see
-    /// [`Plan::error`].
+    /// [`Plan::error`]. Those of a single channel stay dense.
     pub fn to_error(error: f64) -> Self {
         Self::new(Target::Error(error))
     }
@@ -149,12 +150,10 @@ impl Compression {
                 shape: weight.dims(),
                 weight,
                 choice: None,
+                pixels: 1,
             });
         }
         let mut plan = Plan { layers };
-        if plan.layers.is_empty() {
-            return Ok(plan);
-        }
         match self.target {
             Target::Uniform(ratio, coefficients) => {
                 for layer in &mut plan.layers {
@@ -184,7 +183,8 @@ impl Compression {
             }
             Target::Error(error) => {
                 check_share("error", error)?;
-                let limit = loss(error) * plan.layers.len() as f64;
+                // Of all of it, an infinite loss, nothing would be no number.
+                let limit = loss(error) * plan.layers.len().max(1) as f64;
                 plan.choose(Goal {
                     name: "error",
                     value: error,

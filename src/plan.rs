@@ -21,7 +21,8 @@ use crate::weights::Weights;
 ///
 /// Printed, it has a row for each layer: the shape of its weight; its primary filters and the rank
 /// of its coefficients; its weights, and those and the coefficients that are kept; its
-/// [error](PlannedLayer::error); and its multiply-adds for each output pixel, dense and factored.
+/// [error](PlannedLayer::error); and its multiply-adds, dense and factored, for an output pixel or
+/// for as many as [`PlannedLayer::pixels`] says.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The convolutions of the model, in its order.
@@ -39,6 +40,9 @@ pub struct PlannedLayer {
     pub shape: [usize; 4],
     /// How it is compressed; `None` leaves it dense.
     pub choice: Option<Choice>,
+    /// The output pixels for which multiply-adds are counted: 1, as a weight does not show them,
+    /// unless set to those of an image.
+    pub pixels: usize,
     /// The weight that the plan was made for.
     pub(crate) weight: Tensor<4>,
     pub(crate) spectrum: Spectrum,
@@ -56,12 +60,17 @@ impl PlannedLayer {
             .map_or(self.dense_parameters(), |cost| cost.parameters())
     }
 
-    /// Multiply-adds for each output pixel as a factored [`LinearConv2d`](crate::LinearConv2d),
-    /// which needs `groups = 1`; those of the dense layer are its weights.
+    /// Multiply-adds of the dense layer for its [`pixels`](Self::pixels).
+    pub fn dense_multiply_adds(&self) -> usize {
+        self.dense_parameters() * self.pixels
+    }
+
+    /// Multiply-adds for its [`pixels`](Self::pixels) as a factored
+    /// [`LinearConv2d`](crate::LinearConv2d), which needs `groups = 1`.
     pub fn multiply_adds(&self) -> usize {
         self.cost(self.choice)
-            .map_or(self.dense_parameters(), |cost| {
-                cost.multiply_adds(Evaluation::Factored, 1)
+            .map_or(self.dense_multiply_adds(), |cost| {
+                cost.multiply_adds(Evaluation::Factored, self.pixels)
             })
     }
 
@@ -90,12 +99,16 @@ impl PlannedLayer {
 
     /// Everything worth choosing from, dense first.
     fn options(&self) -> Vec<Candidate> {
-        let filters = self.shape[0];
+        let [filters, channels, ..] = self.shape;
         let mut options = std::vec![Candidate {
             choice: None,
             parameters: self.dense_parameters(),
             loss: 0.0,
         }];
+        if channels == 1 {
+            // Depthwise, most likely: filters of different channels have nothing in common.
+            return options;
+        }
         let steps = |total: usize| {
             let mut steps: Vec<usize> = (1..STEPS).map(|step| total * step / STEPS).collect();
             steps.dedup();
@@ -353,11 +366,18 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "{path:<width$} {shape:<18} {choice:<16} {before:>9} {after:>9} {error:>7} \
-                 {adds_before:>9} {adds_after:>9}"
+                 {adds_before:>13} {adds_after:>11}"
             )
         };
         let header = [
-            "layer", "shape", "chosen", "weights", "kept", "error", "MACs/px", "factored",
+            "layer",
+            "shape",
+            "chosen",
+            "weights",
+            "kept",
+            "error",
+            "multiply-adds",
+            "factored",
         ];
         row(f, header.map(String::from))?;
         let errors = self.errors();
@@ -390,16 +410,14 @@ impl fmt::Display for Plan {
                     layer.dense_parameters().to_string(),
                     layer.parameters().to_string(),
                     format!("{error:.4}"),
-                    layer.dense_parameters().to_string(),
+                    layer.dense_multiply_adds().to_string(),
                     layer.multiply_adds().to_string(),
                 ],
             )?;
         }
-        let adds = self
-            .layers
-            .iter()
-            .map(PlannedLayer::multiply_adds)
-            .sum::<usize>();
+        let sum = |of: fn(&PlannedLayer) -> usize| self.layers.iter().map(of).sum::<usize>();
+        let dense_adds = sum(PlannedLayer::dense_multiply_adds);
+        let adds = sum(PlannedLayer::multiply_adds);
         row(
             f,
             [
@@ -409,7 +427,7 @@ impl fmt::Display for Plan {
                 self.dense_parameters().to_string(),
                 self.parameters().to_string(),
                 format!("{:.4}", error_of_all(&errors)),
-                self.dense_parameters().to_string(),
+                dense_adds.to_string(),
                 adds.to_string(),
             ],
         )

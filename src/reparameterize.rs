@@ -28,7 +28,9 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// depthwise ones are, and those too narrow for the ratio or rank. Linear layers, biases and
 /// running statistics are left alone.
 ///
-/// A parameter keeps its identity and gets another shape, so start a new optimizer afterwards.
+/// A parameter keeps its identity and gets another shape, so start a new optimizer afterwards. The
+/// coefficients of a frozen weight are frozen too, if the model is on a device with autodiff; on one
+/// without, Burn does not show what is frozen, and they will train.
 ///
 /// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
 /// of a transposed convolution looks like that of a convolution; only the length of a bias beside

@@ -381,12 +381,10 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         };
         let expected = conv.forward(input.clone());
         let output = Conv::Dense(conv.clone()).forward(input.clone());
-        assert_close(
-            &to_vec(output.clone()),
-            &to_vec(expected.clone()),
-            1e-12,
-            "Conv",
-        );
+        let bits = to_vec(output.clone());
+        assert_eq!(bits, to_vec(layer.forward(input.clone())));
+        assert_ne!(bits, to_vec(expected.clone()), "rounding tells them apart");
+        assert_close(&bits, &to_vec(expected.clone()), 1e-12, "Conv");
         let [ours, theirs] = [output, expected].map(gradients);
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_close(ours, theirs, 1e-9, "gradient by Conv");
@@ -399,6 +397,11 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         let frozen = LinearConv2d::from_conv2d(&dense.clone().no_grad(), choice, None);
         let (frozen, _) = frozen.expect("valid");
         assert!(!frozen.primary.is_require_grad());
+        match &frozen.coefficients {
+            Coefficients::Full(full) => assert!(!full.weight.is_require_grad()),
+            Coefficients::LowRank(factors) => assert!(!factors.row.is_require_grad()),
+            Coefficients::Sparse(_) => panic!("not sparse"),
+        }
 
         let frozen = LinearConv2d::from_reparameterized(&conv.no_grad()).expect("the same");
         assert!(!frozen.primary.is_require_grad());
@@ -589,6 +592,11 @@ fn what_gets_smaller_is_compressed_but_no_depthwise_convolution() {
         let conv = config.init(&device).apply_reparameterization(linear);
         conv.weight.base().dims()[0]
     };
+    let model = Conv2dConfig::new([256, 256], [3, 3])
+        .with_groups(256)
+        .init(&device);
+    let plan = Compression::to_error(0.9).plan(&model).expect("valid");
+    assert!(plan.choices().is_empty());
     let mostly = LinearConv::new(FULL).with_primary_ratio(0.9);
     assert_eq!(filters([64, 64], 1, mostly), 57);
     // Smaller, but a rank for channels that have nothing in common.
@@ -698,11 +706,15 @@ fn plans_can_be_edited_and_are_checked() {
     let applied = plan.apply(model.clone()).expect("valid");
     assert_eq!(applied.stem.weight.base().dims()[0], 16);
     assert_eq!(applied.body.weight.base().dims()[0], 20);
+    let adds = plan.layers[1].multiply_adds();
+    plan.layers[1].pixels = 36;
+    assert_eq!(plan.layers[1].multiply_adds(), 36 * adds);
+    let dense = plan.layers[1].dense_multiply_adds();
+    assert_eq!(dense, 36 * 24 * 16 * 9);
     let text = plan.to_string();
-    assert!(
-        text.contains("stem.weight") && text.contains("20 + full"),
-        "{text}"
-    );
+    for expected in ["stem.weight", "20 + full", &dense.to_string()] {
+        assert!(text.contains(expected), "{text}");
+    }
 
     for (primary, coefficients) in [
         (0, FULL),
@@ -821,8 +833,11 @@ fn impossible_budgets_are_errors() {
         panic!("a thousandth is too little: {plan:?}")
     };
     assert!(smallest > 0);
-    let nothing = Compression::to_error(1.0).plan(&Model::new(&device()).head);
-    assert!(nothing.expect("nothing to compress").layers.is_empty());
+    let head = Model::new(&device()).head;
+    for compression in [Compression::to_error(1.0), Compression::to_parameters(0.5)] {
+        let nothing = compression.plan(&head).expect("nothing to compress");
+        assert!(nothing.layers.is_empty());
+    }
     let invalid = CoefficientsConfig::LowRank { rank: 0 };
     assert!(Compression::uniform(0.5, invalid).plan(&model).is_err());
     assert!(Compression::uniform(2.0, FULL).plan(&model).is_err());

@@ -237,8 +237,8 @@ fn a_module_without_linear_convolutions_has_no_loss() {
 fn layers_of_several_types_have_one_loss() {
     let mut model = mixed();
     let expected = to_vec(correlation_loss(&model));
-    let single = |param: Param<Tensor<4>>| param.map(|value| value.detach().cast(DType::F32));
-    model.blocks[0].primary = single(model.blocks[0].primary.clone());
+    let primary = model.blocks[0].primary.clone();
+    model.blocks[0].primary = primary.map(|value| value.detach().cast(DType::F32));
     let loss = correlation_loss(&model);
     assert_eq!(loss.dtype(), DType::F64);
     assert_close(&to_vec(loss), &expected, 1e-5, "sum");

@@ -40,7 +40,8 @@ pub fn record(conv: &Conv, input: &Tensor<4>) {
             return;
         }
         let new = responses(conv, input.clone());
-        let step = (new.dims()[1] / missing).max(1);
+        // An odd step reaches every column of images whose sides are powers of two.
+        let step = ((new.dims()[1] / missing).max(1) - 1) | 1;
         let mut kept = vec![new.slice_dim(1, s![..;step as isize])];
         kept.extend(all.remove(&id));
         all.insert(id, Tensor::cat(kept, 1));
@@ -73,4 +74,104 @@ pub fn calibrate<N: Network>(
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use burn::data::dataloader::{DataLoader, DataLoaderBuilder};
+    use burn::data::dataset::InMemDataset;
+    use burn::module::Module;
+    use burn::nn::PaddingConfig2d;
+    use burn::nn::conv::Conv2dConfig;
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+
+    /// One convolution whose first filter answers with its input, a second whose maps are smaller.
+    #[derive(Module, Debug)]
+    struct Copy {
+        wide: Conv,
+        narrow: Conv,
+    }
+
+    impl Network for Copy {
+        fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+            for conv in [&self.wide, &self.narrow] {
+                record(conv, &images);
+            }
+            images.flatten::<2>(1, 3)
+        }
+    }
+
+    fn network(device: &Device) -> Copy {
+        let conv = |stride: usize, filters| {
+            let config = Conv2dConfig::new([1, filters], [1, 1])
+                .with_stride([stride, stride])
+                .with_padding(PaddingConfig2d::Valid)
+                .with_initializer(burn::nn::Initializer::Ones);
+            Conv::Dense(config.init(device))
+        };
+        Copy {
+            wide: conv(1, 4),
+            narrow: conv(8, 16),
+        }
+    }
+
+    /// Batches of 8 images, every pixel of which is its column.
+    fn batches(images: usize, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
+        #[derive(Clone)]
+        struct Columns;
+        impl burn::data::dataloader::batcher::Batcher<usize, ImageBatch> for Columns {
+            fn batch(&self, items: Vec<usize>, device: &Device) -> ImageBatch {
+                let columns = Tensor::arange(0..32, device).float();
+                ImageBatch {
+                    images: columns
+                        .reshape([1, 1, 1, 32])
+                        .expand([items.len(), 1, 32, 32]),
+                    labels: Tensor::zeros([items.len()], device),
+                }
+            }
+        }
+        DataLoaderBuilder::new(Columns)
+            .batch_size(8)
+            .set_device(device.clone())
+            .build(InMemDataset::new((0..images).collect()))
+    }
+
+    #[test]
+    fn responses_are_enough_and_of_all_columns() {
+        let device = Device::flex();
+        let network = network(&device);
+        let of = |images| {
+            let batches = batches(images, &device);
+            let mut all = calibrate(&network, batches.as_ref()).expect("batches");
+            [&network.wide, &network.narrow].map(|conv| {
+                let Conv::Dense(conv) = conv else {
+                    panic!("dense")
+                };
+                all.remove(&conv.weight.id).expect("recorded")
+            })
+        };
+        let [wide, narrow] = of(80);
+        assert!(
+            (8 * 4..=2 * 8 * 4).contains(&wide.dims()[1]),
+            "{:?}",
+            wide.dims()
+        );
+        // The first batch has 8 · 4 · 4 pixels, which is all that is needed.
+        assert_eq!(narrow.dims(), [16, 8 * 16]);
+        let mut columns = wide
+            .slice_dim(0, 0..1)
+            .try_to_vec_as::<f32>()
+            .expect("responses");
+        columns.sort_by(f32::total_cmp);
+        columns.dedup();
+        assert!(columns.len() > 16, "{columns:?}");
+
+        // As many as there are.
+        let [_, narrow] = of(4);
+        assert_eq!(narrow.dims(), [16, 4 * 16]);
+    }
 }

@@ -1,9 +1,10 @@
 //! A trained network made smaller: compressed under a budget, fine-tuned, and dense again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use clap::Parser;
 use linearconv::{CoefficientsConfig, Compression, ConvConfig, Plan};
 
@@ -11,12 +12,14 @@ use crate::Error;
 use crate::calibration::calibrate;
 use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, positive, share, share_below_1};
 use crate::data::Loaders;
-use crate::models::{AnyNetwork, NetworkName, trainable_parameters};
+use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
+use crate::report::write_json;
 use crate::run::{execute, load};
 use crate::session::Session;
 use crate::settings::{create_folder, results_folder};
 use crate::table::{Format, Table};
+use crate::trace::trace;
 use crate::training::accuracy;
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
@@ -77,8 +80,10 @@ const HEADER: [&str; 4] = [
     "s to test",
 ];
 
-/// Goes through the stages, printing the plan on the way. The folder of results has the dense
-/// network's run, the logs of fine-tuning, and the last stage's weights in `model.bpk`.
+/// Goes through the stages, printing the plan on the way. The folder of results then has the dense
+/// network's run in `dense`, the logs of fine-tuning in `fine-tuned`, the small network's weights in
+/// `compressed.bpk` with the `choices.json` that it is built by, and those of the last stage in
+/// `model.bpk`.
 ///
 /// # Errors
 /// Whatever keeps a stage from its result; see [`Error`].
@@ -121,7 +126,8 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let network = network.try_load_file(&dense)?.train();
     stage("dense", &network)?;
 
-    let plan = plan(args, &network, &loaders)?;
+    let again = |error| with_way_on(error, &dense);
+    let plan = plan(args, &network, &loaders).map_err(again)?;
     eprintln!("{plan}");
     let network = plan.apply(network)?;
     stage("compressed", &network)?;
@@ -139,15 +145,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             coefficients: Some(CoefficientsConfig::Full),
             finished_epochs: 0,
         };
-        let trained = session.train(network, &loaders, &device);
-        let trained = trained.map_err(|error| match error {
-            Error::Interrupted => {
-                let dense = dense.display();
-                let way_on = format!("`--load {dense}` starts again from the dense network");
-                Error::Training(format!("interrupted; {way_on}"))
-            }
-            error => error,
-        })?;
+        let trained = session.train(network, &loaders, &device).map_err(again)?;
         let network = trained.classifier.network.train();
         stage("fine-tuned", &network)?;
         network
@@ -155,9 +153,12 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         network
     };
 
+    create_folder(&folder)?;
+    network.valid().save_file(folder.join("compressed.bpk"))?;
+    write_json(&folder.join("choices.json"), &plan.choices())?;
+
     let network = network.materialize();
     stage("materialized", &network)?;
-    create_folder(&folder)?;
     network.valid().save_file(folder.join("model.bpk"))?;
     Ok(table)
 }
@@ -174,6 +175,14 @@ fn train_dense(args: &CompressArgs, folder: PathBuf) -> Result<PathBuf, Error> {
     };
     eprintln!("{}", execute(args.network, run)?);
     Ok(folder.join("model.bpk"))
+}
+
+/// An error after the dense network was trained, and how to keep it.
+fn with_way_on(error: Error, dense: &Path) -> Error {
+    let dense = dense.display();
+    Error::Training(format!(
+        "{error}; `--load {dense}` and another --out-dir start again from the dense network"
+    ))
 }
 
 /// The plan that the flags ask for.
@@ -195,5 +204,17 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
     } else {
         compression
     };
-    Ok(compression.plan(network)?)
+    let mut plan = compression.plan(network)?;
+    if args.uniform.is_some() && plan.choices().is_empty() {
+        let reason = "--uniform and --rank leave every convolution dense; choose a lower rank";
+        return Err(Error::Flags(reason.into()));
+    }
+    let channels = args.training.dataset.channels();
+    let device = network.devices().remove(0).inner();
+    let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], &device);
+    let pixels = trace(|| network.valid().forward(image)).pixels();
+    for layer in &mut plan.layers {
+        layer.pixels = pixels[&layer.id];
+    }
+    Ok(plan)
 }

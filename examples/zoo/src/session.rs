@@ -113,7 +113,8 @@ impl Session<'_> {
         if let Some(error) = result.error {
             return Err(Error::Training(error.to_string()));
         }
-        if result.interrupted.is_some() {
+        // The dashboard forgets an interruption before it could be read from the result.
+        if result.interrupted.is_some() || !has_checkpoint(self.folder, self.recipe.epochs) {
             return Err(Error::Interrupted);
         }
         let epochs = Epoch::read_all(self.folder, self.recipe.epochs);

@@ -2,18 +2,32 @@
 //! as profilers for PyTorch do through hooks.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
+use burn::module::ParamId;
 use linearconv::{Evaluation, LayerCost};
 
 thread_local! {
-    static LAYERS: RefCell<Option<Vec<(LayerCost, usize)>>> = const { RefCell::new(None) };
+    static LAYERS: RefCell<Option<Vec<Layer>>> = const { RefCell::new(None) };
 }
 
-/// Notes that a layer has computed `pixels` output pixels; does nothing outside [`trace`].
-pub fn record(cost: LayerCost, pixels: usize) {
+/// A layer that has run.
+struct Layer {
+    weight: ParamId,
+    cost: LayerCost,
+    pixels: usize,
+}
+
+/// Notes that the layer of a weight has computed `pixels` output pixels; does nothing outside
+/// [`trace`].
+pub fn record(weight: ParamId, cost: LayerCost, pixels: usize) {
     LAYERS.with_borrow_mut(|layers| {
         if let Some(layers) = layers {
-            layers.push((cost, pixels));
+            layers.push(Layer {
+                weight,
+                cost,
+                pixels,
+            });
         }
     });
 }
@@ -29,10 +43,16 @@ pub fn trace<T>(forward: impl FnOnce() -> T) -> Trace {
 
 /// The layers of one forward pass with the output pixels that each has computed.
 pub struct Trace {
-    layers: Vec<(LayerCost, usize)>,
+    layers: Vec<Layer>,
 }
 
 impl Trace {
+    /// The output pixels of the layer of each weight.
+    pub fn pixels(&self) -> HashMap<ParamId, usize> {
+        let layers = self.layers.iter();
+        layers.map(|layer| (layer.weight, layer.pixels)).collect()
+    }
+
     /// Parameters of the layers.
     pub fn parameters(&self) -> usize {
         self.sum(|cost, _| cost.parameters())
@@ -57,7 +77,7 @@ impl Trace {
     }
 
     fn sum(&self, term: impl Fn(&LayerCost, usize) -> usize) -> usize {
-        let terms = self.layers.iter().map(|(cost, pixels)| term(cost, *pixels));
-        terms.sum()
+        let layers = self.layers.iter();
+        layers.map(|layer| term(&layer.cost, layer.pixels)).sum()
     }
 }

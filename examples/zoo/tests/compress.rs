@@ -41,7 +41,12 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
     assert_eq!(parameters[2], parameters[1]);
     assert_eq!(parameters[3], parameters[0]);
     assert_eq!(rows[2].2, rows[3].2, "{rows:?}");
-    for file in ["dense/report.json", "fine-tuned/checkpoint", "model.bpk"] {
+    for file in [
+        "dense/report.json",
+        "compressed.bpk",
+        "choices.json",
+        "model.bpk",
+    ] {
         assert!(first.join(file).exists(), "{file}");
     }
 
@@ -65,5 +70,12 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
 fn a_budget_that_cannot_be_kept_is_an_error() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let error = stages("--parameters 0.0001", parent.path()).expect_err("too little");
-    assert!(error.to_string().contains("no plan reaches"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("no plan reaches"), "{error}");
+    // What has been trained is not lost.
+    let kept = parent.path().join("dense/model.bpk");
+    assert!(
+        kept.exists() && error.contains(&*kept.to_string_lossy()),
+        "{error}"
+    );
 }

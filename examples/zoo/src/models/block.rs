@@ -30,7 +30,11 @@ pub fn convolve(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
     calibration::record(conv, &input);
     let output = conv.forward(input);
     let [batch_size, _, height, width] = output.dims();
-    trace::record(conv.cost(), batch_size * height * width);
+    let weight = match conv {
+        Conv::Dense(conv) => conv.weight.id,
+        Conv::Linear(conv) => conv.primary.id,
+    };
+    trace::record(weight, conv.cost(), batch_size * height * width);
     output
 }
 
