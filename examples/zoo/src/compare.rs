@@ -67,7 +67,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
         let report = execute(args.network, args_of_run)?;
         eprintln!("{report}");
         if *variant == Variant::Dense {
-            dense_step = Some(report.step_seconds);
+            dense_step = report.step_seconds;
         }
         table.row(row(&report, dense_step));
     }
@@ -75,7 +75,9 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
 }
 
 fn row(report: &Report, dense_step: Option<f64>) -> Vec<String> {
-    let ratio = dense_step.map(|dense| format!("{:.2}", report.step_seconds / dense));
+    let ratio = report.step_seconds.zip(dense_step);
+    let ratio = ratio.map(|(step, dense)| format!("{:.2}", step / dense));
+    let step = report.step_seconds.map(|step| format!("{step:.3}"));
     vec![
         report.network.to_string(),
         report.variant.clone(),
@@ -83,7 +85,7 @@ fn row(report: &Report, dense_step: Option<f64>) -> Vec<String> {
         format!("{:.1}", report.cost.multiply_adds as f64 / 1e6),
         report.epochs.len().to_string(),
         format!("{:.2}", report.test_accuracy),
-        format!("{:.3}", report.step_seconds),
+        step.unwrap_or_default(),
         ratio.unwrap_or_default(),
     ]
 }

@@ -19,17 +19,15 @@ pub struct StepTimes {
 }
 
 impl StepTimes {
-    /// The median time of a step in seconds, 0 before the first.
-    pub fn median(&self) -> f64 {
+    /// The median time of a step in seconds, none before the first.
+    pub fn median(&self) -> Option<f64> {
         let mut times = self
             .times
             .lock()
             .map(|times| times.clone())
             .unwrap_or_default();
         times.sort();
-        times
-            .get(times.len() / 2)
-            .map_or(0.0, Duration::as_secs_f64)
+        times.get(times.len() / 2).map(Duration::as_secs_f64)
     }
 }
 

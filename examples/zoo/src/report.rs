@@ -15,6 +15,9 @@ use crate::data::DatasetName;
 use crate::models::NetworkName;
 use crate::recipe::Recipe;
 
+/// The name of the file in a run's folder.
+pub(crate) const FILE: &str = "report.json";
+
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -46,8 +49,8 @@ pub struct Report {
     pub test_accuracy: f64,
     /// The number of test images.
     pub test_images: usize,
-    /// The median time of a training step, in seconds.
-    pub step_seconds: f64,
+    /// The median time of a training step, in seconds; none where only the test was left to do.
+    pub step_seconds: Option<f64>,
     /// The time of training and testing, in seconds.
     pub seconds: f64,
 }
@@ -112,25 +115,27 @@ impl fmt::Display for Report {
         if self.sparsity > 0.0 {
             writeln!(f, "sparsity      {:.4}", self.sparsity)?;
         }
-        writeln!(
-            f,
-            "time per step {:.3} s (median), {:.1} s in all",
-            self.step_seconds, self.seconds
-        )?;
+        if let Some(step) = self.step_seconds {
+            let seconds = self.seconds;
+            writeln!(
+                f,
+                "time per step {step:.3} s (median), {seconds:.1} s in all"
+            )?;
+        }
         let (accuracy, images) = (self.test_accuracy, self.test_images);
         writeln!(f, "test accuracy {accuracy:.2} % of {images} images")
     }
 }
 
 impl Report {
-    /// Writes `report.json` and `curves.svg` into a folder.
+    /// Writes `curves.svg` and then `report.json`, which ends a run, into a folder.
     ///
     /// # Errors
     /// Names the file that could not be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
-        write_json(&folder.join("report.json"), self)?;
         self.draw(&folder.join("curves.svg"))
-            .map_err(|error| Error::Figure(error.to_string()))
+            .map_err(|error| Error::Figure(error.to_string()))?;
+        write_json(&folder.join(FILE), self)
     }
 
     /// Loss and accuracy over the epochs, training beside validation.

@@ -107,9 +107,9 @@ impl Run {
             step_seconds: trained.step_seconds,
             seconds: started.elapsed().as_secs_f64(),
         };
-        report.write(&self.folder)?;
         let model = self.folder.join("model.bpk");
         trained.classifier.network.save_file(model)?;
+        report.write(&self.folder)?;
         Ok(report)
     }
 

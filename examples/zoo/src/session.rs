@@ -44,8 +44,8 @@ pub(crate) struct Trained {
     pub(crate) classifier: Classifier<AnyNetwork>,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) best_epoch: usize,
-    /// The median time of a training step, in seconds.
-    pub(crate) step_seconds: f64,
+    /// The median time of a training step, in seconds; none where there was no step left.
+    pub(crate) step_seconds: Option<f64>,
 }
 
 impl Session<'_> {
@@ -106,7 +106,7 @@ impl Session<'_> {
     fn select_best(
         &self,
         result: LearningResult<Classifier<AnyNetwork>>,
-        step_seconds: f64,
+        step_seconds: Option<f64>,
     ) -> Result<Trained, Error> {
         // Burn's dashboard gives the terminal back when it is dropped.
         drop(result.renderer);

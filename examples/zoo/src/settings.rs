@@ -9,7 +9,7 @@ use crate::Error;
 use crate::cli::{Args, ConvArgs, TrainingArgs};
 use crate::models::NetworkName;
 use crate::recipe::Recipe;
-use crate::report::write_json;
+use crate::report::{self, write_json};
 use crate::session::has_checkpoint;
 
 /// The name of the file in a run's folder.
@@ -83,7 +83,9 @@ impl Run {
             .rev()
             .find(|epoch| has_checkpoint(&folder, *epoch))
         {
-            Some(last) if last == epochs => Err(refuse(format!("all {epochs} epochs are done"))),
+            Some(last) if last == epochs && folder.join(report::FILE).exists() => {
+                Err(refuse(format!("all {epochs} epochs are done")))
+            }
             Some(last) => Ok(Self {
                 settings,
                 folder,

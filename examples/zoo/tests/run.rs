@@ -45,7 +45,8 @@ fn a_run_writes_its_results_and_overwrites_none() {
     assert_eq!(report.epochs[report.best_epoch - 1].valid_accuracy, best);
     assert_eq!(report.test_images, 10);
     assert!((0.0..=100.0).contains(&report.test_accuracy));
-    assert!(report.step_seconds > 0.0 && report.seconds > report.step_seconds);
+    let step = report.step_seconds.expect("steps");
+    assert!(step > 0.0 && report.seconds > step);
 
     for file in ["config.json", "report.json", "curves.svg", "model.bpk"] {
         assert!(folder.join(file).is_file(), "{file}");
@@ -109,9 +110,24 @@ fn a_run_that_cannot_be_resumed_says_why() {
     assert!(error.contains("cannot be resumed: config.json"), "{error}");
 
     let folder = parent.path().join("done");
-    run("--epochs 1", &folder).expect("a result");
-    let error = resume(&folder).expect_err("finished").to_string();
-    assert!(error.contains("all 1 epochs are done"), "{error}");
+    let report = run("--epochs 1", &folder).expect("a result");
+    let finished = || resume(&folder).expect_err("finished").to_string();
+    assert!(
+        finished().contains("all 1 epochs are done"),
+        "{}",
+        finished()
+    );
+
+    // Killed after its last epoch it has its test left to do.
+    fs::remove_file(folder.join("report.json")).expect("removed");
+    let resumed = resume(&folder).expect("a result");
+    assert_eq!(resumed.test_accuracy, report.test_accuracy);
+    assert_eq!(resumed.step_seconds, None);
+    assert!(
+        finished().contains("all 1 epochs are done"),
+        "{}",
+        finished()
+    );
 
     let args = args(&format!("--resume {}", folder.display()));
     let error = execute(NetworkName::Vgg11, args)
