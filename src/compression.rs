@@ -7,10 +7,11 @@ use std::vec::Vec;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 
+use crate::budget::{Goal, loss};
 use crate::coefficients::{CoefficientsConfig, rows};
 use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
-use crate::plan::{Goal, Plan, PlannedLayer, loss};
+use crate::plan::{Plan, PlannedLayer};
 use crate::reparameterize::LinearConv;
 use crate::responses;
 use crate::weights::Weights;
@@ -173,7 +174,7 @@ impl Compression {
             Target::Parameters(share) => {
                 check_share("share of parameters", share)?;
                 let budget = (share * plan.dense_parameters() as f64) as usize;
-                plan.choose(Goal {
+                plan.choose(&Goal {
                     name: "share of parameters",
                     value: share,
                     allows: &|total| total.parameters <= budget,
@@ -185,7 +186,7 @@ impl Compression {
                 check_share("error", error)?;
                 // Of all of it, an infinite loss, nothing would be no number.
                 let limit = loss(error) * plan.layers.len().max(1) as f64;
-                plan.choose(Goal {
+                plan.choose(&Goal {
                     name: "error",
                     value: error,
                     allows: &|total| total.loss <= limit,

@@ -74,6 +74,8 @@ extern crate std;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "fit")]
+mod budget;
 mod coefficients;
 #[cfg(feature = "fit")]
 mod compression;

@@ -9,6 +9,7 @@ use std::vec::Vec;
 use burn::module::{Module, Param, ParamId, Reparameterizer};
 use burn::tensor::Tensor;
 
+use crate::budget::{Candidate, Goal, choose, loss};
 use crate::coefficients::CoefficientsConfig;
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
@@ -97,7 +98,7 @@ impl PlannedLayer {
         })
     }
 
-    /// Everything worth choosing from, dense first.
+    /// Everything worth choosing from.
     fn options(&self) -> Vec<Candidate> {
         let [filters, channels, ..] = self.shape;
         let mut options = std::vec![Candidate {
@@ -147,27 +148,11 @@ impl PlannedLayer {
 /// Steps from nothing to all of a layer's filters, and to all ranks.
 const STEPS: usize = 16;
 
-/// What an error costs: minus the logarithm of the share of the energy that is kept. Layers follow
-/// each other, so shares multiply and their logarithms add. It is the square of a small error, and
-/// without bound where nothing is kept.
-pub(crate) fn loss(error: f64) -> f64 {
-    -(1.0 - error * error).max(0.0).ln()
-}
-
 /// See [`Plan::error`].
 fn error_of_all(errors: &[f64]) -> f64 {
     let losses: f64 = errors.iter().copied().map(loss).sum();
     let mean = losses / errors.len().max(1) as f64;
     (1.0 - (-mean).exp()).sqrt()
-}
-
-/// One way to compress a layer, or several layers together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate {
-    choice: Option<Choice>,
-    pub(crate) parameters: usize,
-    /// See [`loss`].
-    pub(crate) loss: f64,
 }
 
 impl Plan {
@@ -229,96 +214,17 @@ impl Plan {
         Ok(model.apply_reparameterization(Apply(self)))
     }
 
-    /// Chooses by one price of a weight in all layers, found by bisection, and then spends what
-    /// the price leaves.
-    pub(crate) fn choose(&mut self, goal: Goal) -> Result<(), Error> {
-        let options: Vec<Vec<Candidate>> = self.layers.iter().map(PlannedLayer::options).collect();
-        let dense = self.dense_parameters().max(1) as f64;
-        // `price` is that of all dense weights, against the loss.
-        let at = |price: f64| -> Vec<Candidate> {
-            let value = |option: &Candidate| option.loss + price * option.parameters as f64 / dense;
-            let best = |options: &Vec<Candidate>| {
-                let best = options.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
-                *best.expect("dense is an option")
-            };
-            options.iter().map(best).collect()
-        };
-        // The exponent of a price at which error counts for nothing, or weights do.
-        let (mut allowed, mut refused) = if goal.rising {
-            (60.0, -60.0)
-        } else {
-            (-60.0, 60.0)
-        };
-        let mut chosen = at(f64::exp2(allowed));
-        if !(goal.allows)(&total(&chosen)) {
-            return Err(Error::Budget {
-                name: goal.name,
-                value: goal.value,
-                smallest: total(&chosen).parameters,
-                dense: self.dense_parameters(),
-            });
-        }
-        for _ in 0..60 {
-            let middle = (allowed + refused) / 2.0;
-            let candidate = at(f64::exp2(middle));
-            if (goal.allows)(&total(&candidate)) {
-                (allowed, chosen) = (middle, candidate);
-            } else {
-                refused = middle;
-            }
-        }
-        while let Some((layer, option)) = better(&options, &chosen, &goal) {
-            chosen[layer] = option;
-        }
-        for (layer, option) in self.layers.iter_mut().zip(chosen) {
-            layer.choice = option.choice;
+    /// Makes the choices that reach a goal.
+    ///
+    /// # Errors
+    /// [`Error::Budget`]
+    pub(crate) fn choose(&mut self, goal: &Goal) -> Result<(), Error> {
+        let options: Vec<_> = self.layers.iter().map(PlannedLayer::options).collect();
+        for (layer, chosen) in self.layers.iter_mut().zip(choose(&options, goal)?) {
+            layer.choice = chosen.choice;
         }
         Ok(())
     }
-}
-
-/// What a plan must keep to, and what it then makes small.
-pub(crate) struct Goal<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) value: f64,
-    pub(crate) allows: &'a dyn Fn(&Candidate) -> bool,
-    pub(crate) cost: &'a dyn Fn(&Candidate) -> f64,
-    /// Whether a higher price of weights leads to what is allowed.
-    pub(crate) rising: bool,
-}
-
-fn total(chosen: &[Candidate]) -> Candidate {
-    Candidate {
-        choice: None,
-        parameters: chosen.iter().map(|option| option.parameters).sum(),
-        loss: chosen.iter().map(|option| option.loss).sum(),
-    }
-}
-
-/// The change of one layer that gains most.
-fn better(
-    options: &[Vec<Candidate>],
-    chosen: &[Candidate],
-    goal: &Goal,
-) -> Option<(usize, Candidate)> {
-    let now = total(chosen);
-    let mut best = None;
-    let mut least = (goal.cost)(&now);
-    for (layer, (options, current)) in options.iter().zip(chosen).enumerate() {
-        for option in options {
-            let changed = Candidate {
-                choice: None,
-                parameters: now.parameters - current.parameters + option.parameters,
-                loss: now.loss - current.loss + option.loss,
-            };
-            let cost = (goal.cost)(&changed);
-            // Rounding must not look like a gain, or this would not end.
-            if (goal.allows)(&changed) && cost < least * (1.0 - 1e-9) {
-                (least, best) = (cost, Some((layer, *option)));
-            }
-        }
-    }
-    best
 }
 
 fn equal(weight: &Tensor<4>, planned: &Tensor<4>) -> bool {
