@@ -184,7 +184,7 @@ impl Compression {
             }
             Target::Error(error) => {
                 check_share("error", error)?;
-                // Of all of it, an infinite loss, nothing would be no number.
+                // Not zero layers: an error of 1 is an infinite loss, and the product no number.
                 let limit = loss(error) * plan.layers.len().max(1) as f64;
                 plan.choose(&Goal {
                     name: "error",
