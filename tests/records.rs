@@ -3,11 +3,14 @@
 mod common;
 
 use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Tensor;
 use linearconv::pruning::CubicRamp;
-use linearconv::{Coefficients, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
+use linearconv::{
+    Coefficients, CoefficientsConfig, Conv, Evaluation, LinearConv2d, LinearConv2dConfig,
+};
 
 use common::{device, tensor, to_vec, variants, weighted_sum};
 
@@ -70,6 +73,53 @@ fn files_round_trip() {
         assert!(result.missing.is_empty() && result.unused.is_empty());
         assert_eq!(to_vec(output(&restored)), to_vec(output(&layer)));
     }
+}
+
+#[test]
+fn a_model_that_changes_to_conv_loads_the_checkpoint_of_its_conv2ds() {
+    #[derive(Module, Debug)]
+    struct Before {
+        stem: Conv2d,
+        blocks: Vec<Conv2d>,
+    }
+    #[derive(Module, Debug)]
+    struct After {
+        stem: Conv,
+        blocks: Vec<Conv>,
+    }
+    let device = device();
+    let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(&device);
+    let before = Before {
+        stem: conv([3, 8]),
+        blocks: vec![conv([8, 12]), conv([12, 12])],
+    };
+    let before = common::with_values(before, 5);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("before.safetensors");
+    before
+        .save_into(&mut SafetensorsStore::from_file(&file))
+        .expect("saved");
+
+    let mut after = After {
+        stem: conv([3, 8]).into(),
+        blocks: vec![conv([8, 12]).into(), conv([12, 12]).into()],
+    };
+    let mut store = SafetensorsStore::from_file(&file).skip_enum_variants(true);
+    let result = after.load_from(&mut store).expect("loaded");
+    assert!(result.missing.is_empty() && result.unused.is_empty());
+
+    let input: Tensor<4> = tensor([2, 3, 9, 9], 3, &device);
+    let expected = before
+        .blocks
+        .iter()
+        .fold(before.stem.forward(input.clone()), |maps, conv| {
+            conv.forward(maps)
+        });
+    let output = after
+        .blocks
+        .iter()
+        .fold(after.stem.forward(input), |maps, conv| conv.forward(maps));
+    assert_eq!(to_vec(output), to_vec(expected));
 }
 
 #[test]
