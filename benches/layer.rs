@@ -12,7 +12,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Parser;
 use common::{Args, Contestant, Report, medians, time};
-use linearconv::{CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv2dConfig, conv2d};
+use linearconv::{
+    CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv, LinearConv2dConfig, conv2d,
+};
 
 struct Shape {
     channels: usize,
@@ -72,7 +74,11 @@ const QUICK: [&str; 3] = ["64-128 3x3, 16x16", "256-256 3x3, 8x8", "512-512 3x3,
 const BASELINE: &str = "Conv2d";
 /// The dense layer by this crate's kernel: what of a ratio is the kernel and what LinearConv.
 const KERNEL: &str = "dense, our kernel";
-const COLUMNS: [&str; 8] = [
+/// A dense layer that was reparameterized by full coefficients, in a model that declares `Conv`.
+const SPLIT_CONV: &str = "split Conv";
+/// The same in a model that declares `Conv2d`, which builds the kernel.
+const SPLIT_CONV2D: &str = "split Conv2d";
+const COLUMNS: [&str; 10] = [
     BASELINE,
     KERNEL,
     "full",
@@ -80,6 +86,8 @@ const COLUMNS: [&str; 8] = [
     "rank 10",
     "rank 10 mat",
     "sparse",
+    SPLIT_CONV,
+    SPLIT_CONV2D,
     "auto / better",
 ];
 
@@ -164,8 +172,15 @@ fn measure(
         linear(rank_10, Evaluation::Materialized),
         linear(sparse, Evaluation::Factored),
     ]
-    .map(|policy| policy.with_layer(shape.layer()).init(&autodiff))
-    .map(|conv| if backward { conv } else { conv.valid() });
+    .map(|policy| policy.with_layer(shape.layer()).init(&autodiff));
+    let split: Conv2d = shape.layer().init(&autodiff);
+    let split = split.apply_reparameterization(LinearConv::new(full).with_all_layers());
+    let split = Conv::from(split);
+    let convs: Vec<Conv> = convs
+        .into_iter()
+        .chain([split.clone(), split])
+        .map(|conv| if backward { conv } else { conv.valid() })
+        .collect();
 
     let size = [batch, shape.channels, shape.side, shape.side];
     let input = Tensor::random(size, Distribution::Default, device);
@@ -176,6 +191,7 @@ fn measure(
             let input = input.clone();
             Box::new(move || match column {
                 KERNEL => run(&input, backward, |input| our_kernel(conv, input)),
+                SPLIT_CONV2D => run(&input, backward, |input| dense(conv).forward(input)),
                 _ => run(&input, backward, |input| conv.forward(input)),
             })
         })
@@ -193,9 +209,16 @@ fn measure(
     seconds
 }
 
+fn dense(conv: &Conv) -> &Conv2d {
+    match conv {
+        Conv::Dense(conv) => conv,
+        Conv::Linear(_) => unreachable!("the contestant is dense"),
+    }
+}
+
 /// A dense layer by this crate's kernel.
 fn our_kernel(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
-    let Conv::Dense(Conv2d {
+    let Conv2d {
         weight,
         bias,
         stride,
@@ -203,10 +226,7 @@ fn our_kernel(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
         dilation,
         groups,
         ..
-    }) = conv
-    else {
-        unreachable!("the contestant is dense")
-    };
+    } = dense(conv);
     let padding = kernel_size.map(|size| size / 2);
     let options = ConvOptions::new(*stride, padding, *dilation, *groups);
     let bias = bias.as_ref().map(|bias| bias.val());

@@ -3,9 +3,9 @@
 use alloc::vec;
 
 use burn::nn::PaddingConfig2d;
-use burn::tensor::Tensor;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor};
 
 use crate::coefficients::Factors;
 #[cfg(feature = "flex")]
@@ -91,6 +91,19 @@ fn by_tensor_operations(
     }
 }
 
+/// Images whose channel `i` is channel `order[i]` of the given ones.
+///
+/// # Shapes
+/// - images: `[batch_size, channels, height, width]`, as the output
+/// - order: `[channels]`
+pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::is_ours(&images) {
+        return flex::reorder_channels(images, order);
+    }
+    images.select(1, order)
+}
+
 /// Padding around an input of the given size, `[(top, bottom), (left, right)]`: what Burn's
 /// `PaddingConfig2d` stands for, which Burn calculates in private.
 pub(crate) fn padding(
@@ -130,6 +143,28 @@ mod tests {
 
     fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
         tensor.try_to_vec_as().expect("values")
+    }
+
+    #[test]
+    fn reordered_channels_equal_a_selection() {
+        let images = leaf([2, 5, 3, 4], 1);
+        let order = Tensor::<1, Int>::from_ints([3, 0, 4, 2, 1], &images.device());
+        let weights = leaf([2, 5, 3, 4], 2).detach();
+        let outcome = |output: Tensor<4>| {
+            let gradients = (output.clone() * weights.clone()).sum().backward();
+            let gradient = images.grad(&gradients).expect("a gradient");
+            [to_vec(output), to_vec(gradient)]
+        };
+        let ours = outcome(reorder_channels(images.clone(), order.clone()));
+        assert_eq!(ours, outcome(images.clone().select(1, order)));
+    }
+
+    #[test]
+    #[should_panic(expected = "[0, 0, 1] is not an order of the channels")]
+    fn a_channel_twice_is_no_order() {
+        let images = leaf([1, 3, 2, 2], 1);
+        let order = Tensor::<1, Int>::from_ints([0, 0, 1], &images.device());
+        reorder_channels(images, order);
     }
 
     /// The path of every other backend against the kernel: output and all gradients.

@@ -8,7 +8,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
-use crate::convolution::{linear_conv2d, padding};
+use crate::convolution::{linear_conv2d, padding, reorder_channels};
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
 
@@ -269,7 +269,7 @@ impl LinearConv2d {
                 };
                 let output = linear_conv2d(input, self.primary.val(), factors, bias, options);
                 match order {
-                    Some(order) => output.select(1, order),
+                    Some(order) => reorder_channels(output, order),
                     None => output,
                 }
             }

@@ -13,6 +13,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::call::Call;
 use super::operands::PerOperand;
+use super::reorder::{inverse, reorder};
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait LinearConvBackend: Backend {
@@ -26,6 +27,9 @@ pub(super) trait LinearConvBackend: Backend {
         #[extension_type] bias: Optional<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self>;
+
+    /// Images whose channel `i` is channel `order[i]` of the given ones.
+    fn reorder_channels(images: FloatTensor<Self>, order: Vec<usize>) -> FloatTensor<Self>;
 }
 
 /// An `Option`, which Burn's dispatch of extensions does not know.
@@ -67,6 +71,10 @@ impl LinearConvBackend for Flex {
             bias: bias.into_option(),
         };
         Call::new(operands, &options).forward()
+    }
+
+    fn reorder_channels(images: FlexTensor, order: Vec<usize>) -> FlexTensor {
+        reorder(&images, &order)
     }
 }
 
@@ -118,6 +126,39 @@ impl<C: CheckpointStrategy> LinearConvBackend for Autodiff<Flex, C> {
                 };
                 prep.finish(state, output)
             }
+        }
+    }
+
+    fn reorder_channels(images: FloatTensor<Self>, order: Vec<usize>) -> FloatTensor<Self> {
+        let undo = inverse(&order);
+        let output = reorder(images.primitive(), &order);
+        match ReorderBackward
+            .prepare::<C>([images.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::UnTracked(prep) => prep.finish(output),
+            OpsKind::Tracked(prep) => prep.finish(undo, output),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ReorderBackward;
+
+impl Backward<Flex, 1> for ReorderBackward {
+    type State = Vec<usize>;
+
+    fn backward(
+        self,
+        ops: Ops<Vec<usize>, 1>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<Flex>(&ops.node);
+        let [parent] = ops.parents;
+        if let Some(parent) = parent {
+            gradients.register::<Flex>(parent.id, reorder(&gradient, &ops.state));
         }
     }
 }

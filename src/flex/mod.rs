@@ -13,23 +13,40 @@ mod geometry;
 mod operands;
 mod patches;
 mod product;
+mod reorder;
 mod tiles;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::coefficients::Factors;
 use extension::LinearConvBackend;
 
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, primary: &Tensor<4>, options: &ConvOptions<2>) -> bool {
+    is_ours(input) && input.dtype() == primary.dtype() && options.groups == 1
+}
+
+/// Whether a tensor is on the backend and of a type that the kernel is for.
+pub(crate) fn is_ours(tensor: &Tensor<4>) -> bool {
     matches!(
-        input.device().inner().as_dispatch(),
+        tensor.device().inner().as_dispatch(),
         DispatchDevice::Flex(_)
-    ) && matches!(input.dtype(), DType::F32 | DType::F64)
-        && input.dtype() == primary.dtype()
-        && options.groups == 1
+    ) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+/// [`convolution::reorder_channels`](crate::convolution::reorder_channels) as one operation.
+///
+/// # Panics
+/// Panics unless the order holds every channel once.
+pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
+    let order = order
+        .try_to_vec_as::<i64>()
+        .expect("the values of an order");
+    let order: Vec<usize> = order.into_iter().map(|channel| channel as usize).collect();
+    assert_eq!(order.len(), images.dims()[1], "an order of all channels");
+    Tensor::from_dispatch(Dispatch::reorder_channels(images.into_dispatch(), order))
 }
 
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.
