@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::plan::{Plan, PlannedLayer};
 use crate::reparameterize::LinearConv;
-use crate::responses;
 use crate::weights::Weights;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
@@ -137,15 +136,9 @@ impl Compression {
             if !self.group.matches(&id, Some(&path)) {
                 continue;
             }
-            let spectrum = match self.responses.get(&id) {
-                Some(responses) => {
-                    responses::check(&path, weight.dims()[0], responses)?;
-                    Spectrum::new(&path, responses)?
-                }
-                None => Spectrum::new(&path, &rows(weight.clone()))?,
-            };
+            let filters = rows(weight.clone());
             layers.push(PlannedLayer {
-                spectrum,
+                spectrum: Spectrum::new(&path, &filters, self.responses.get(&id))?,
                 path,
                 id,
                 shape: weight.dims(),

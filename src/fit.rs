@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
 use crate::error::Error;
+use crate::responses;
 
 /// How a convolution is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,20 @@ pub struct Choice {
     pub primary: usize,
     /// How the coefficients of the others are stored.
     pub coefficients: CoefficientsConfig,
+}
+
+impl Choice {
+    /// The rank of the coefficients, where they have one, for a layer of this many filters.
+    ///
+    /// # Errors
+    /// [`Error::Primary`], and those of the coefficients' configuration: the layer cannot have it.
+    pub(crate) fn rank(&self, filters: usize) -> Result<Option<usize>, Error> {
+        let primary = self.primary;
+        if !(1..filters).contains(&primary) {
+            return Err(Error::Primary { primary, filters });
+        }
+        self.coefficients.rank(filters - primary, primary)
+    }
 }
 
 /// What there is to know about some filters before it is decided how many stay: a pivoted QR
@@ -47,12 +62,23 @@ pub(crate) struct Split {
 }
 
 impl Spectrum {
+    /// Of the filters of the layer at the path, or of their responses where there are some.
+    ///
     /// # Shapes
-    /// - rows: `[f, length]`, filters or responses of the layer at the path
+    /// - filters: `[f, length]`
+    /// - responses: `[f, pixels]`
     ///
     /// # Errors
-    /// [`Error::NotFinite`]
-    pub(crate) fn new(path: &str, rows: &Tensor<2>) -> Result<Self, Error> {
+    /// [`Error::NotFinite`], and those of [responses](responses::check).
+    pub(crate) fn new(
+        path: &str,
+        filters: &Tensor<2>,
+        responses: Option<&Tensor<2>>,
+    ) -> Result<Self, Error> {
+        if let Some(responses) = responses {
+            responses::check(path, filters.dims()[0], responses)?;
+        }
+        let rows = responses.unwrap_or(filters);
         let [filters, length] = rows.dims();
         let values = rows
             .clone()
@@ -150,20 +176,16 @@ impl Spectrum {
     /// Splits filters by this spectrum, with the [`error`](Self::error) of that choice.
     ///
     /// # Errors
-    /// Those of the coefficients' configuration.
+    /// Those of [`Choice::rank`].
     ///
     /// # Panics
-    /// Panics unless there are as many filters as in the spectrum, more than `primary`.
-    pub(crate) fn split(
-        &self,
-        filters: &Tensor<2>,
-        primary: usize,
-        config: &CoefficientsConfig,
-    ) -> Result<Split, Error> {
+    /// Panics unless there are as many filters as in the spectrum.
+    pub(crate) fn split(&self, filters: &Tensor<2>, choice: &Choice) -> Result<Split, Error> {
         let total = self.order.len();
         assert_eq!(filters.dims()[0], total, "the filters of the spectrum");
+        let rank = choice.rank(total)?;
+        let primary = choice.primary;
         let secondary = total - primary;
-        let rank = config.rank(secondary, primary)?;
         let device = filters.device();
         let dtype = filters.dtype();
         let tensor = |matrix: &Mat<f64>| {
@@ -241,7 +263,7 @@ impl Spectrum {
         }
         Ok(Split {
             primary: filters.clone().select(0, indices(kept.collect())),
-            coefficients: config.with_values(factors),
+            coefficients: choice.coefficients.with_values(factors),
             order: indices(places),
         })
     }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2d;
 use crate::reparameterize::{CombinedFilters, is_frozen};
-use crate::responses::{self, responses};
+use crate::responses::try_responses;
 
 impl LinearConv2d {
     /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
@@ -48,24 +48,13 @@ impl LinearConv2d {
     ) -> Result<(Self, f64), Error> {
         let weight = conv.weight.val();
         let [filters, channels, height, width] = weight.dims();
-        let primary = choice.primary;
-        if !(1..filters).contains(&primary) {
-            return Err(Error::Primary { primary, filters });
-        }
+        let rank = choice.rank(filters)?;
         // A leaf stays one when it is detached; what is computed from it does not.
         let rows = rows(weight).detach();
-        let spectrum = match calibration {
-            Some(input) => {
-                responses::check_groups(conv)?;
-                let responses = responses(conv, input);
-                responses::check("weight", filters, &responses)?;
-                Spectrum::new("weight", &responses)?
-            }
-            None => Spectrum::new("weight", &rows)?,
-        };
-        let split = spectrum.split(&rows, primary, &choice.coefficients)?;
-        let rank = choice.coefficients.rank(filters - primary, primary)?;
-        let size = [primary, channels, height, width];
+        let responses = calibration.map(|input| try_responses(conv, input));
+        let spectrum = Spectrum::new("weight", &rows, responses.transpose()?.as_ref())?;
+        let split = spectrum.split(&rows, &choice)?;
+        let size = [choice.primary, channels, height, width];
         let mut filters = Param::from_tensor(split.primary.reshape(size));
         let mut coefficients = split.coefficients;
         if is_frozen(&conv.weight) {
@@ -74,7 +63,7 @@ impl LinearConv2d {
         }
         let order = Param::initialized(ParamId::new(), split.order);
         let layer = Self::in_place_of(conv, filters, coefficients, order);
-        Ok((layer, spectrum.error(primary, rank)))
+        Ok((layer, spectrum.error(choice.primary, rank)))
     }
 
     /// The layer that computes what a convolution does whose weight

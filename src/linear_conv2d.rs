@@ -233,7 +233,7 @@ impl LinearConv2d {
     ///
     /// # Panics
     /// Panics, as Burn's does, if the input has another number of channels or is smaller than
-    /// the kernel.
+    /// the kernel; and if the [`order`](Self::order) is not one of the outputs.
     ///
     /// # Example
     /// ```

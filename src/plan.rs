@@ -87,13 +87,14 @@ impl PlannedLayer {
     /// `None` for a dense layer and for a choice that this layer cannot have.
     fn cost(&self, choice: Option<Choice>) -> Option<LayerCost> {
         let choice = choice?;
-        let secondary = self.shape[0].checked_sub(choice.primary)?;
+        let filters = self.shape[0];
+        let rank = choice.rank(filters).ok()?;
         Some(LayerCost {
             primary: choice.primary,
-            secondary,
+            secondary: filters - choice.primary,
             filter_size: self.shape[1..].iter().product(),
             groups: 1,
-            rank: choice.coefficients.rank(secondary, choice.primary).ok()?,
+            rank,
             bias: false,
         })
     }
@@ -204,11 +205,7 @@ impl Plan {
                 });
             }
             if let Some(choice) = layer.choice {
-                let (primary, filters) = (choice.primary, layer.shape[0]);
-                if !(1..filters).contains(&primary) {
-                    return Err(Error::Primary { primary, filters });
-                }
-                choice.coefficients.rank(filters - primary, primary)?;
+                choice.rank(layer.shape[0])?;
             }
         }
         Ok(model.apply_reparameterization(Apply(self)))

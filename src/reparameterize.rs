@@ -2,7 +2,7 @@
 
 use std::string::String;
 
-use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
+use burn::module::{Module, Param, ParamGroup, ParamId, Reparameterization, Reparameterizer};
 use burn::tensor::{Int, Shape, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
@@ -176,7 +176,7 @@ impl Reparameterizer for LinearConv {
         let Some(choice) = choice else {
             return (param, None);
         };
-        Spectrum::new(path, &rows(param.val()))
+        Spectrum::new(path, &rows(param.val()), None)
             .and_then(|spectrum| split(param, &choice, &spectrum))
             .unwrap_or_else(|error| or_panic(error))
     }
@@ -218,21 +218,17 @@ pub(crate) fn split<const D: usize>(
     spectrum: &Spectrum,
 ) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
     let filters = rows(param.val()).detach();
-    let split = spectrum.split(&filters, choice.primary, &choice.coefficients)?;
+    let split = spectrum.split(&filters, choice)?;
     let (trained, frozen) = (param.is_require_grad(), is_frozen(&param));
     let param = param.map(|weight| {
         let mut shape = weight.shape();
         shape[0] = choice.primary;
-        split
-            .primary
-            .clone()
-            .detach()
-            .reshape(shape)
-            .set_require_grad(trained)
+        let primary = split.primary.detach().reshape(shape);
+        primary.set_require_grad(trained)
     });
     let mut combined = CombinedFilters {
         coefficients: split.coefficients,
-        order: Param::initialized(burn::module::ParamId::new(), split.order),
+        order: Param::initialized(ParamId::new(), split.order),
     };
     if frozen {
         combined = combined.no_grad();

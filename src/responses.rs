@@ -42,25 +42,22 @@ use crate::error::Error;
 /// assert!(plan.error() < 1.0);
 /// ```
 pub fn responses(conv: &Conv2d, input: Tensor<4>) -> Tensor<2> {
-    check_groups(conv).unwrap_or_else(|error| panic!("{error}"));
-    let unbiased = Conv2d {
-        bias: None,
-        ..conv.clone()
-    };
-    unbiased
-        .forward(input)
-        .detach()
-        .swap_dims(0, 1)
-        .flatten(1, 3)
+    try_responses(conv, input).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// # Errors
 /// [`Error::GroupedResponses`]
-pub(crate) fn check_groups(conv: &Conv2d) -> Result<(), Error> {
-    match conv.groups {
-        1 => Ok(()),
-        groups => Err(Error::GroupedResponses { groups }),
+pub(crate) fn try_responses(conv: &Conv2d, input: Tensor<4>) -> Result<Tensor<2>, Error> {
+    let groups = conv.groups;
+    if groups != 1 {
+        return Err(Error::GroupedResponses { groups });
     }
+    let unbiased = Conv2d {
+        bias: None,
+        ..conv.clone()
+    };
+    let output = unbiased.forward(input).detach();
+    Ok(output.swap_dims(0, 1).flatten(1, 3))
 }
 
 /// # Errors

@@ -13,7 +13,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::call::Call;
 use super::operands::PerOperand;
-use super::reorder::{inverse, reorder};
+use super::reorder::reorder;
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait LinearConvBackend: Backend {
@@ -28,8 +28,13 @@ pub(super) trait LinearConvBackend: Backend {
         options: ConvOptions<2>,
     ) -> FloatTensor<Self>;
 
-    /// Images whose channel `i` is channel `order[i]` of the given ones.
-    fn reorder_channels(images: FloatTensor<Self>, order: Vec<usize>) -> FloatTensor<Self>;
+    /// Images whose channel `i` is channel `order[i]` of the given ones, and the order that undoes
+    /// this one, for the way back.
+    fn reorder_channels(
+        images: FloatTensor<Self>,
+        order: Vec<usize>,
+        undo: Vec<usize>,
+    ) -> FloatTensor<Self>;
 }
 
 /// An `Option`, which Burn's dispatch of extensions does not know.
@@ -73,7 +78,7 @@ impl LinearConvBackend for Flex {
         Call::new(operands, &options).forward()
     }
 
-    fn reorder_channels(images: FlexTensor, order: Vec<usize>) -> FlexTensor {
+    fn reorder_channels(images: FlexTensor, order: Vec<usize>, _undo: Vec<usize>) -> FlexTensor {
         reorder(&images, &order)
     }
 }
@@ -129,8 +134,11 @@ impl<C: CheckpointStrategy> LinearConvBackend for Autodiff<Flex, C> {
         }
     }
 
-    fn reorder_channels(images: FloatTensor<Self>, order: Vec<usize>) -> FloatTensor<Self> {
-        let undo = inverse(&order);
+    fn reorder_channels(
+        images: FloatTensor<Self>,
+        order: Vec<usize>,
+        undo: Vec<usize>,
+    ) -> FloatTensor<Self> {
         let output = reorder(images.primitive(), &order);
         match ReorderBackward
             .prepare::<C>([images.node()])

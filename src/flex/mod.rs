@@ -22,6 +22,7 @@ use burn::tensor::{DType, Int, Tensor};
 
 use crate::coefficients::Factors;
 use extension::LinearConvBackend;
+use reorder::inverse;
 
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, primary: &Tensor<4>, options: &ConvOptions<2>) -> bool {
@@ -46,7 +47,12 @@ pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tens
         .expect("the values of an order");
     let order: Vec<usize> = order.into_iter().map(|channel| channel as usize).collect();
     assert_eq!(order.len(), images.dims()[1], "an order of all channels");
-    Tensor::from_dispatch(Dispatch::reorder_channels(images.into_dispatch(), order))
+    let undo = inverse(&order);
+    Tensor::from_dispatch(Dispatch::reorder_channels(
+        images.into_dispatch(),
+        order,
+        undo,
+    ))
 }
 
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.

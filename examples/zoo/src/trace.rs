@@ -12,22 +12,20 @@ thread_local! {
 }
 
 /// A layer that has run.
-struct Layer {
-    weight: ParamId,
-    cost: LayerCost,
-    pixels: usize,
+pub struct Layer {
+    /// The identity of its weight.
+    pub weight: ParamId,
+    /// What it costs.
+    pub cost: LayerCost,
+    /// The output pixels that it has computed.
+    pub pixels: usize,
 }
 
-/// Notes that the layer of a weight has computed `pixels` output pixels; does nothing outside
-/// [`trace`].
-pub fn record(weight: ParamId, cost: LayerCost, pixels: usize) {
+/// Notes a layer that has run; does nothing, nor asks what it costs, outside [`trace`].
+pub fn record(layer: impl FnOnce() -> Layer) {
     LAYERS.with_borrow_mut(|layers| {
         if let Some(layers) = layers {
-            layers.push(Layer {
-                weight,
-                cost,
-                pixels,
-            });
+            layers.push(layer());
         }
     });
 }

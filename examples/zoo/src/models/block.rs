@@ -30,11 +30,14 @@ pub fn convolve(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
     calibration::record(conv, &input);
     let output = conv.forward(input);
     let [batch_size, _, height, width] = output.dims();
-    let weight = match conv {
-        Conv::Dense(conv) => conv.weight.id,
-        Conv::Linear(conv) => conv.primary.id,
-    };
-    trace::record(weight, conv.cost(), batch_size * height * width);
+    trace::record(|| trace::Layer {
+        weight: match conv {
+            Conv::Dense(conv) => conv.weight.id,
+            Conv::Linear(conv) => conv.primary.id,
+        },
+        cost: conv.cost(),
+        pixels: batch_size * height * width,
+    });
     output
 }
 

@@ -26,7 +26,11 @@ impl Head {
     /// - output: `[batch_size, classes]`
     pub fn forward(&self, maps: Tensor<4>) -> Tensor<2> {
         let scores = self.linear.forward(maps.flatten(1, 3));
-        trace::record(self.linear.weight.id, self.cost(), scores.dims()[0]);
+        trace::record(|| trace::Layer {
+            weight: self.linear.weight.id,
+            cost: self.cost(),
+            pixels: scores.dims()[0],
+        });
         scores
     }
 
