@@ -7,7 +7,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use crate::coefficients::Factors;
+use crate::coefficients::{Factors, pointwise};
 #[cfg(feature = "flex")]
 use crate::flex;
 
@@ -24,7 +24,8 @@ use crate::flex;
 /// - output: `[batch_size, channels_out, height_out, width_out]`
 ///
 /// # Panics
-/// Panics, as Burn's does, on shapes that do not fit, and on an input smaller than the kernel.
+/// Panics on shapes that do not fit, and on an input smaller than the kernel. Burn's does so on some
+/// backends, and computes something on others.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor, module, ops::ConvOptions};
@@ -44,7 +45,7 @@ pub fn conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    linear_conv2d(input, weight, None, bias, options)
+    linear_conv2d(input, weight, None, None, bias, options)
 }
 
 /// The convolution with `filters` and, given factors, with their linear combinations besides.
@@ -52,56 +53,93 @@ pub fn conv2d(
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
 /// - filters: `[m, channels_in / groups, kernel_height, kernel_width]`
-/// - bias: `[m + n]`
+/// - order: `[m + n]`, where output `i` is not that of filter `i` but that of filter `order[i]`
+/// - bias: `[m + n]`, as the outputs
 /// - output: `[batch_size, m + n, height_out, width_out]`
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
     filters: Tensor<4>,
     factors: Option<Factors>,
+    order: Option<Tensor<1, Int>>,
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
+    let secondary = factors.as_ref().map_or(0, Factors::secondary);
+    check_shapes(&input, &filters, secondary, bias.as_ref(), &options);
     // As Burn's convolution does with quantized weights.
     let filters = filters.dequantize();
     let bias = bias.map(Tensor::dequantize);
     #[cfg(feature = "flex")]
     if flex::supports(&input, &filters, &options) {
-        return flex::linear_conv2d(input, filters, factors, bias, options);
+        return flex::linear_conv2d(input, filters, factors, order, bias, options);
     }
-    by_tensor_operations(input, filters, factors, bias, options)
+    by_tensor_operations(input, filters, factors, order, bias, options)
 }
 
-/// [`linear_conv2d`] on any backend.
+/// # Panics
+/// Panics, with the sizes, where they are not those of a convolution.
+fn check_shapes(
+    input: &Tensor<4>,
+    filters: &Tensor<4>,
+    secondary: usize,
+    bias: Option<&Tensor<1>>,
+    options: &ConvOptions<2>,
+) {
+    let [_, channels, input_height, input_width] = input.dims();
+    let [primary, filter_channels, kernel_height, kernel_width] = filters.dims();
+    let groups = options.groups;
+    assert_eq!(
+        channels,
+        filter_channels * groups,
+        "the input has {channels} channels, the filters have {filter_channels} in each of \
+         {groups} groups"
+    );
+    let filters = primary + secondary;
+    if let Some(bias) = bias {
+        let [length] = bias.dims();
+        assert_eq!(
+            length, filters,
+            "the bias has {length} values, there are {filters} filters"
+        );
+    }
+    let (size, kernel) = ([input_height, input_width], [kernel_height, kernel_width]);
+    for axis in [0, 1] {
+        let (begin, end) = options.padding[axis];
+        let reach = options.dilation[axis] * (kernel[axis] - 1) + 1;
+        assert!(
+            size[axis] > 0 && size[axis] + begin + end >= reach,
+            "an input of {size:?} pixels with padding {:?} is smaller than the kernel, \
+             {kernel:?} with dilation {:?}",
+            options.padding,
+            options.dilation
+        );
+    }
+}
+
+/// [`linear_conv2d`] on any backend, in few and large operations: a copy of the maps costs a GPU as
+/// much as many multiply-adds of each of them.
 fn by_tensor_operations(
     input: Tensor<4>,
     filters: Tensor<4>,
     factors: Option<Factors>,
+    order: Option<Tensor<1, Int>>,
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
     let Some(factors) = factors else {
         return module::conv2d(input, filters, bias, options);
     };
+    let [_, channels, height, width] = filters.dims();
     let primary = module::conv2d(input, filters, None, options);
+    if order.is_some() || factors.whole_is_cheap(channels * height * width) {
+        return pointwise(primary, factors.whole(order), bias);
+    }
     let secondary = factors.combine_maps(primary.clone());
     let output = Tensor::cat(vec![primary, secondary], 1);
     match bias {
         Some(bias) => output + bias.reshape([1, -1, 1, 1]),
         None => output,
     }
-}
-
-/// Images whose channel `i` is channel `order[i]` of the given ones.
-///
-/// # Shapes
-/// - images: `[batch_size, channels, height, width]`, as the output
-/// - order: `[channels]`
-pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if flex::is_ours(&images) {
-        return flex::reorder_channels(images, order);
-    }
-    images.select(1, order)
 }
 
 /// Padding around an input of the given size, `[(top, bottom), (left, right)]`: what Burn's
@@ -145,28 +183,6 @@ mod tests {
         tensor.try_to_vec_as().expect("values")
     }
 
-    #[test]
-    fn reordered_channels_equal_a_selection() {
-        let images = leaf([2, 5, 3, 4], 1);
-        let order = Tensor::<1, Int>::from_ints([3, 0, 4, 2, 1], &images.device());
-        let weights = leaf([2, 5, 3, 4], 2).detach();
-        let outcome = |output: Tensor<4>| {
-            let gradients = (output.clone() * weights.clone()).sum().backward();
-            let gradient = images.grad(&gradients).expect("a gradient");
-            [to_vec(output), to_vec(gradient)]
-        };
-        let ours = outcome(reorder_channels(images.clone(), order.clone()));
-        assert_eq!(ours, outcome(images.clone().select(1, order)));
-    }
-
-    #[test]
-    #[should_panic(expected = "[0, 0, 1] is not an order of the channels")]
-    fn a_channel_twice_is_no_order() {
-        let images = leaf([1, 3, 2, 2], 1);
-        let order = Tensor::<1, Int>::from_ints([0, 0, 1], &images.device());
-        reorder_channels(images, order);
-    }
-
     /// The path of every other backend against the kernel: output and all gradients.
     #[test]
     fn tensor_operations_equal_the_kernel() {
@@ -174,18 +190,24 @@ mod tests {
             Tensor<4>,
             Tensor<4>,
             Option<Factors>,
+            Option<Tensor<1, Int>>,
             Option<Tensor<1>>,
             ConvOptions<2>,
         ) -> Tensor<4>;
         let options = ConvOptions::new_with_padding([2, 1], [(1, 0), (1, 1)], [1, 1], 1);
-        for (rank, bias) in [
-            (None, true),
-            (None, false),
-            (Some(2), true),
-            (Some(2), false),
-        ] {
+        // Filters of one channel and one pixel are too small for one product of all maps.
+        let sizes = [(4, [3, 3]), (1, [1, 1])];
+        let ranks = [None, Some(2)];
+        let cases = sizes
+            .into_iter()
+            .flat_map(|size| ranks.map(|rank| (size, rank)));
+        let cases = cases.flat_map(|(size, rank)| {
+            [true, false].map(|bias| [true, false].map(|order| (size, rank, bias, order)))
+        });
+        for ((channels, [height, width]), rank, bias, order) in cases.flatten() {
             let outcome = |path: Path| {
-                let (input, filters) = (leaf([3, 4, 7, 6], 1), leaf([5, 4, 3, 3], 2));
+                let input = leaf([3, channels, 7, 6], 1);
+                let filters = leaf([5, channels, height, width], 2);
                 let row = rank.map(|rank| leaf([rank, 5], 3));
                 let column = leaf([6, rank.unwrap_or(5)], 4);
                 let bias = bias.then(|| leaf([11], 5));
@@ -193,10 +215,14 @@ mod tests {
                     row: row.clone(),
                     column: column.clone(),
                 };
+                let order = order.then(|| {
+                    Tensor::from_ints([3, 10, 0, 7, 4, 2, 9, 1, 8, 5, 6], &input.device())
+                });
                 let output = path(
                     input.clone(),
                     filters.clone(),
                     Some(factors),
+                    order,
                     bias.clone(),
                     options.clone(),
                 );
@@ -217,7 +243,10 @@ mod tests {
             for (index, (kernel, operations)) in kernel.iter().zip(&operations).enumerate() {
                 assert_eq!(kernel.len(), operations.len());
                 for (a, b) in kernel.iter().zip(operations) {
-                    assert!((a - b).abs() < 1e-9, "{index}: {a} and {b}, rank {rank:?}");
+                    assert!(
+                        (a - b).abs() < 1e-9,
+                        "{index}: {a} and {b}, {channels} channels, rank {rank:?}, order {order}"
+                    );
                 }
             }
         }

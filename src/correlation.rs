@@ -110,11 +110,11 @@ fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -
     let constant = variance.clone().lower_equal(energy * rounding + smallest);
 
     let norm = variance.mask_fill(constant.clone(), 1.0).sqrt();
-    let undefined = diagonal
-        .bool_or(constant.clone().expand([m, m]))
-        .bool_or(constant.transpose().expand([m, m]));
-    let covariance = gram.mask_fill(undefined, 0.0);
-    (covariance / norm.clone() / norm.transpose()).clamp(-1.0, 1.0)
+    let inverse = norm.recip().mask_fill(constant, 0.0);
+    // An outer product, and not two divisions by a column and by its transpose: Burn 0.22's fusion
+    // reads the second of two broadcast layouts of one buffer wrongly (docs/backends.md).
+    let inverses = inverse.clone().matmul(inverse.transpose());
+    (gram.mask_fill(diagonal, 0.0) * inverses).clamp(-1.0, 1.0)
 }
 
 /// `rows · rowsᵀ`.

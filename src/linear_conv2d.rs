@@ -5,10 +5,10 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
-use crate::convolution::{linear_conv2d, padding, reorder_channels};
+use crate::convolution::{linear_conv2d, padding};
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
 
@@ -259,22 +259,14 @@ impl LinearConv2d {
             self.groups,
         );
         let bias = self.bias.as_ref().map(|bias| bias.val());
-        let order = self.order.as_ref().map(|order| order.val());
         match self.resolve_evaluation(input.dims()) {
             Evaluation::Factored => {
                 let factors = Some(self.coefficients.factors());
-                let bias = match &order {
-                    Some(order) => bias.map(|bias| before_select(bias.dequantize(), order)),
-                    None => bias,
-                };
-                let output = linear_conv2d(input, self.primary.val(), factors, bias, options);
-                match order {
-                    Some(order) => reorder_channels(output, order),
-                    None => output,
-                }
+                let order = self.order.as_ref().map(|order| order.val());
+                linear_conv2d(input, self.primary.val(), factors, order, bias, options)
             }
             // The kernel is in the order of the outputs already.
-            _ => linear_conv2d(input, self.weight(), None, bias, options),
+            _ => linear_conv2d(input, self.weight(), None, None, bias, options),
         }
     }
 
@@ -343,12 +335,6 @@ impl LinearConv2d {
             evaluation => evaluation,
         }
     }
-}
-
-/// The values that a selection by a permutation puts in this order.
-fn before_select(values: Tensor<1>, order: &Tensor<1, Int>) -> Tensor<1> {
-    let zeros = values.zeros_like();
-    zeros.select_assign(0, order.clone(), values, IndexingUpdateOp::Add)
 }
 
 impl ModuleDisplay for LinearConv2d {

@@ -9,7 +9,7 @@ use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterize
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use linearconv::pruning::{CubicRamp, sparsity};
 use linearconv::{
     Choice, Coefficients, CoefficientsConfig, CombinedFilters, Compression, Conv, Error,
@@ -17,7 +17,7 @@ use linearconv::{
     responses,
 };
 
-use common::{assert_close, device, tensor, to_vec, weighted_sum, with_values};
+use common::{assert_close, device, float, tensor, to_vec, tolerances, weighted_sum, with_values};
 
 const FULL: CoefficientsConfig = CoefficientsConfig::Full;
 
@@ -43,7 +43,7 @@ impl Model {
         let norm = BatchNormConfig::new(16).init(device);
         Self {
             stem: conv([8, 16], 1),
-            norm: in_f64(norm),
+            norm: in_float(norm),
             body: conv([16, 24], 2),
             depthwise: with_values(depthwise.with_padding(same.clone()).init(device), 3),
             up: with_values(ConvTranspose2dConfig::new([24, 20], [3, 3]).init(device), 4),
@@ -59,13 +59,13 @@ impl Model {
     }
 }
 
-fn in_f64<M: Module>(module: M) -> M {
+fn in_float<M: Module>(module: M) -> M {
     struct Cast;
     impl burn::module::ModuleMapper for Cast {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             param.map(|value| {
                 let trained = value.is_require_grad();
-                let cast = value.detach().cast(DType::F64);
+                let cast = value.detach().cast(float());
                 let cast = cast.inner().autodiff();
                 if trained {
                     cast.require_grad()
@@ -128,7 +128,7 @@ fn the_error_is_that_of_the_filters() {
         let (ours, theirs) = (to_vec(layer.weight()), to_vec(dense.weight.val()));
         let measured = relative_error(&ours, &theirs);
         assert!(
-            (error - measured).abs() < 1e-9,
+            (error - measured).abs() < tolerances().sums,
             "{choice:?}: {error}, {measured}"
         );
         assert!(error > 1e-3, "random filters are independent");
@@ -147,7 +147,7 @@ fn the_error_with_a_calibration_batch_is_that_of_the_outputs_and_smaller() {
     let device = device();
     let dense = with_values(Conv2dConfig::new([4, 12], [3, 3]).init(&device), 1);
     // Inputs of some directions more than others, or outputs would tell nothing new.
-    let scale = Tensor::<1>::from_floats([10.0, 1.0, 0.1, 3.0], &device).cast(DType::F64);
+    let scale = Tensor::<1>::from_floats([10.0, 1.0, 0.1, 3.0], &device).cast(float());
     let input = tensor([3, 4, 9, 9], 2, &device) * scale.reshape([1, 4, 1, 1]);
     let bias = dense
         .bias
@@ -164,7 +164,7 @@ fn the_error_with_a_calibration_batch_is_that_of_the_outputs_and_smaller() {
         };
         let (error, measured) = of(Some(input.clone()));
         assert!(
-            (error - measured).abs() < 1e-9,
+            (error - measured).abs() < tolerances().sums,
             "{choice:?}: {error}, {measured}"
         );
         if choice.primary >= 4 {
@@ -185,7 +185,12 @@ fn least_squares_leave_nothing_in_reach_of_the_primary_filters() {
     let rows = |weight: Tensor<4>| -> Tensor<2> { weight.flatten(1, 3) };
     let rest = rows(dense.weight.val()) - rows(layer.weight());
     let reached = rest.matmul(rows(layer.primary.val()).transpose());
-    assert_close(&to_vec(reached), &[0.0; 60], 1e-12, "residual · primary");
+    assert_close(
+        &to_vec(reached),
+        &[0.0; 60],
+        tolerances().rounding,
+        "residual · primary",
+    );
 }
 
 #[test]
@@ -206,15 +211,15 @@ fn dependent_filters_are_combined_exactly() {
             coefficients,
         };
         let (layer, error) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
-        assert!(error < 1e-12, "{choice:?}: {error}");
+        assert!(error < tolerances().rounding, "{choice:?}: {error}");
         assert_close(
             &to_vec(layer.forward(input.clone())),
             &expected,
-            1e-9,
+            tolerances().sums,
             "layer",
         );
         let back = layer.to_conv2d().forward(input.clone());
-        assert_close(&to_vec(back), &expected, 1e-9, "back");
+        assert_close(&to_vec(back), &expected, tolerances().sums, "back");
     }
 
     // By the one line: an approximate model could not equal the dense one.
@@ -224,7 +229,7 @@ fn dependent_filters_are_combined_exactly() {
     assert_close(
         &to_vec(model.forward(input.clone())),
         &expected,
-        1e-9,
+        tolerances().sums,
         "one line",
     );
     let materialized = model.materialize();
@@ -232,7 +237,7 @@ fn dependent_filters_are_combined_exactly() {
     assert_close(
         &to_vec(materialized.forward(input)),
         &expected,
-        1e-9,
+        tolerances().sums,
         "materialized",
     );
 }
@@ -350,7 +355,7 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         assert_close(
             &to_vec(layer.forward(input.clone())),
             &to_vec(conv.forward(input.clone())),
-            1e-12,
+            tolerances().rounding,
             "output",
         );
 
@@ -365,7 +370,7 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
             layer.primary.val().grad(&of_layer),
         ];
         let [ours, theirs] = gradients.map(|gradient| to_vec(gradient.expect("trained")));
-        assert_close(&ours, &theirs, 1e-9, "gradient");
+        assert_close(&ours, &theirs, tolerances().sums, "gradient");
         assert_eq!(layer.primary.id, conv.weight.id);
         assert_eq!(Conv::Dense(conv.clone()).cost(), layer.cost());
 
@@ -384,10 +389,15 @@ fn a_reparameterized_convolution_becomes_the_fast_layer_exactly() {
         let bits = to_vec(output.clone());
         assert_eq!(bits, to_vec(layer.forward(input.clone())));
         assert_ne!(bits, to_vec(expected.clone()), "rounding tells them apart");
-        assert_close(&bits, &to_vec(expected.clone()), 1e-12, "Conv");
+        assert_close(
+            &bits,
+            &to_vec(expected.clone()),
+            tolerances().rounding,
+            "Conv",
+        );
         let [ours, theirs] = [output, expected].map(gradients);
         for (ours, theirs) in ours.iter().zip(&theirs) {
-            assert_close(ours, theirs, 1e-9, "gradient by Conv");
+            assert_close(ours, theirs, tolerances().long_sums, "gradient by Conv");
         }
 
         let choice = Choice {
@@ -485,12 +495,17 @@ fn losses_see_reparameterized_weights_as_they_see_layers() {
             to_vec(correlation_loss(&layer)),
             to_vec(correlation_loss(&model)),
         ];
-        assert_close(&correlation[0], &correlation[1], 1e-12, "correlation");
+        assert_close(
+            &correlation[0],
+            &correlation[1],
+            tolerances().rounding,
+            "correlation",
+        );
         let l1 = [
             to_vec(coefficient_l1(&layer)),
             to_vec(coefficient_l1(&model)),
         ];
-        assert_close(&l1[0], &l1[1], 1e-12, "L1");
+        assert_close(&l1[0], &l1[1], tolerances().rounding, "L1");
         let gradients = correlation_loss(&model).backward();
         assert!(model.weight.base().grad(&gradients).is_some());
     }
@@ -657,7 +672,10 @@ fn layers_of_one_identity_are_planned_each() {
     for (index, expected) in expected.into_iter().enumerate() {
         let weight = |model: &[Conv2d]| to_vec(model[index].weight.val());
         let measured = relative_error(&weight(&compressed), &weight(&model));
-        assert!((measured - expected).abs() < 1e-9, "{index}: {measured}");
+        assert!(
+            (measured - expected).abs() < tolerances().sums,
+            "{index}: {measured}"
+        );
     }
     assert_eq!(compressed[1].weight.base().dims()[0], 15);
 }
@@ -752,7 +770,10 @@ fn a_plan_from_responses_has_the_error_of_the_outputs() {
         &to_vec(of_stem.clone()),
     );
     let error = plan.layers[0].error();
-    assert!((error - measured).abs() < 1e-9, "{error}, {measured}");
+    assert!(
+        (error - measured).abs() < tolerances().sums,
+        "{error}, {measured}"
+    );
     assert!(error > 1e-3, "{error}");
 
     let few = with(of_stem.clone().narrow(1, 0, filters - 1)).expect_err("too few pixels");

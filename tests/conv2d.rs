@@ -9,7 +9,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor, module};
 use linearconv::{CoefficientsConfig, Evaluation, LinearConv2dConfig, conv2d};
 
-use common::{assert_close, device, layer, tensor, to_vec, weighted_sum};
+use common::{assert_close, device, layer, tensor, to_vec, tolerances, weighted_sum};
 
 /// Batch size, channels, filters; height and width; kernel.
 struct Sizes([usize; 3], [usize; 2], [usize; 2]);
@@ -141,7 +141,7 @@ fn conv2d_is_burns() {
             let Sizes(channels, size, kernel) = sizes;
             let name = format!("{channels:?} {size:?} {kernel:?} {options:?}, bias {bias}");
             for (ours, burns) in ours.iter().zip(&burns) {
-                assert_close(ours, burns, 1e-9, &name);
+                assert_close(ours, burns, tolerances().sums, &name);
             }
         }
     }
@@ -172,7 +172,7 @@ fn layers_equal_dense_ones_however_the_work_is_divided() {
             let materialized = outcome(Evaluation::Materialized);
             for (factored, materialized) in factored.iter().zip(&materialized) {
                 let name = format!("{coefficients:?}, batch {batch}, side {side}");
-                assert_close(factored, materialized, 1e-9, &name);
+                assert_close(factored, materialized, tolerances().long_sums, &name);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The golden cases of the reference implementation, in f64, in every evaluation that is valid.
+//! The golden cases of the reference implementation, in every evaluation that is valid.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use burn::module::Param;
 use burn::nn::PaddingConfig2d;
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 use linearconv::{
     Coefficients, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig, coefficient_l1,
     correlation_loss,
@@ -14,9 +14,7 @@ use linearconv::{
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
-use common::{assert_close, to_vec};
-
-const TOLERANCE: f64 = 1e-9;
+use common::{assert_close, float, to_vec, tolerances};
 
 #[derive(Deserialize)]
 struct Case {
@@ -81,7 +79,7 @@ impl Golden<'_> {
     fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
         let shape = self.tensors.tensor(name).expect(name).shape().to_vec();
         let data = TensorData::new(self.values(name), shape);
-        Tensor::from_data(data, (&self.device, DType::F64))
+        Tensor::from_data(data, (&self.device, float()))
     }
 
     fn param<const D: usize>(&self, name: &str) -> Param<Tensor<D>> {
@@ -111,7 +109,7 @@ impl Golden<'_> {
     }
 
     fn check(&self, name: &str, actual: Vec<f64>) {
-        assert_close(&actual, &self.values(name), TOLERANCE, name);
+        assert_close(&actual, &self.values(name), tolerances().sums, name);
     }
 
     fn check_gradients(&self, layer: &LinearConv2d) {

@@ -1,20 +1,22 @@
-//! Analytic against central-difference gradients in f64: every parameter of every variant, in
-//! both evaluations, and the losses.
+//! Analytic against central-difference gradients: every parameter of every variant, in both
+//! evaluations, and the losses. The differences are taken on flex in f64, whatever the device under
+//! test is.
 
 mod common;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::PaddingConfig2d;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use linearconv::{
     CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig, coefficient_l1,
     correlation_loss,
 };
 
-use common::{device, layer, tensor, to_vec, variants, weighted_sum};
+use common::{device, layer, tensor, to_vec, tolerances, variants, weighted_sum};
 
 const STEP: f64 = 1e-5;
+/// Of the differences; a device may add what its float type costs.
 const TOLERANCE: f64 = 1e-6;
 
 /// Trainable parameters of a module with their values.
@@ -46,12 +48,42 @@ impl ModuleMapper for Set<'_> {
     }
 }
 
+/// The same values in f64 on flex.
+struct OnFlex;
+
+impl ModuleMapper for OnFlex {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| {
+            let data = TensorData::new(to_vec(value.clone()), value.shape());
+            Tensor::from_data(data, (&Device::flex(), DType::F64))
+        })
+    }
+
+    // A mask that another backend has stored its way.
+    fn map_bool<const D: usize>(
+        &mut self,
+        param: Param<Tensor<D, Bool>>,
+    ) -> Param<Tensor<D, Bool>> {
+        param.map(|mask| {
+            let kept: Vec<bool> = mask.to_data().iter::<bool>().collect();
+            Tensor::from_data(TensorData::new(kept, mask.shape()), &Device::flex())
+        })
+    }
+}
+
+/// Images on the device of a layer, in its float type.
+fn images(shape: [usize; 4], layer: &LinearConv2d) -> Tensor<4> {
+    let primary = layer.primary.val();
+    tensor(shape, 3, &primary.device()).cast(primary.dtype())
+}
+
 /// The number of parameters with a gradient; panics where analytic and numeric ones differ.
 fn check_gradients(layer: &LinearConv2d, function: impl Fn(&LinearConv2d) -> Tensor<1>) -> usize {
     let gradients = GradientsParams::from_grads(function(layer).backward(), layer);
     let mut parameters = Parameters(Vec::new(), Some(gradients));
     layer.visit(&mut parameters);
-    let plain = layer.valid();
+    let plain = layer.valid().map(&mut OnFlex);
+    let tolerance = TOLERANCE.max(tolerances().sums);
     for (id, values, analytic) in &parameters.0 {
         for (index, analytic) in analytic.iter().enumerate() {
             let at = |offset: f64| {
@@ -62,7 +94,7 @@ fn check_gradients(layer: &LinearConv2d, function: impl Fn(&LinearConv2d) -> Ten
             let numeric = (at(STEP) - at(-STEP)) / (2.0 * STEP);
             let error = (numeric - analytic).abs() / (1.0 + numeric.abs());
             assert!(
-                error < TOLERANCE,
+                error < tolerance,
                 "{layer}: parameter of {} values, at {index}: {analytic}, numerically {numeric}",
                 values.len()
             );
@@ -87,7 +119,7 @@ fn outputs_have_the_gradients_of_finite_differences() {
                 &device().autodiff(),
             );
             let checked = check_gradients(&layer, |layer| {
-                let input = tensor([2, 3, 5, 6], 3, &device());
+                let input = images([2, 3, 5, 6], layer);
                 weighted_sum(layer.forward(input).square())
             });
             let factors = if layer.cost().rank.is_some() { 2 } else { 1 };
@@ -103,7 +135,7 @@ fn grouped_outputs_have_the_gradients_of_finite_differences() {
             .with_groups(2)
             .with_coefficients(variant);
         check_gradients(&layer(&config, &device().autodiff()), |layer| {
-            let input = tensor([1, 4, 4, 4], 3, &device());
+            let input = images([1, 4, 4, 4], layer);
             weighted_sum(layer.forward(input).square())
         });
     }

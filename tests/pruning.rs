@@ -6,14 +6,14 @@ mod common;
 use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp, sparsity};
 use linearconv::{
     Coefficients, CoefficientsConfig, Error, LinearConv2d, LinearConv2dConfig, SparseCoefficients,
 };
 use serde::Deserialize;
 
-use common::{assert_close, device, tensor, to_vec};
+use common::{assert_close, device, float, tensor, to_vec, tolerances};
 
 #[derive(Deserialize)]
 struct Trace {
@@ -40,8 +40,8 @@ fn layer(coefficients: &[Vec<f64>]) -> LinearConv2d {
         .init(&device().autodiff());
     layer = common::with_values(layer, 5);
     let data = TensorData::new(coefficients.concat(), [secondary, primary]);
-    let weight = Tensor::from_data(data, (&device().autodiff(), DType::F64));
-    let zero = Tensor::zeros([1], (&device().autodiff(), DType::F64));
+    let weight = Tensor::from_data(data, (&device().autodiff(), float()));
+    let zero = Tensor::zeros([1], (&device().autodiff(), float()));
     let Coefficients::Sparse(sparse) = &mut layer.coefficients else {
         panic!("sparse");
     };
@@ -72,7 +72,12 @@ fn adaptive_threshold_reproduces_the_recorded_traces() {
         for cycle in trace.trace {
             layer = pruning.prune(layer);
             let threshold = to_vec(sparse(&layer).threshold.val());
-            assert_close(&threshold, &[cycle.threshold_after], 1e-9, "threshold");
+            assert_close(
+                &threshold,
+                &[cycle.threshold_after],
+                tolerances().sums,
+                "threshold",
+            );
             assert_close(&[sparsity(&layer)], &[cycle.zero_fraction], 1e-9, "zeros");
             assert_eq!(kept(&layer), cycle.kept);
         }
@@ -170,12 +175,13 @@ fn masked_coefficients_do_not_act_and_do_not_learn() {
     assert!(gradient[..8].iter().all(|value| *value == 0.0));
     assert!(gradient[8..].iter().all(|value| *value != 0.0));
 
+    let before = to_vec(sparse(&layer).weight.val());
     let mut sgd = SgdConfig::new().init();
     let gradients = GradientsParams::from_grads(gradients, &layer);
     let trained = sgd.step(0.01, layer, gradients);
     let weight = to_vec(sparse(&trained).weight.val());
-    assert_eq!(weight[..8], values.concat()[..8]);
-    assert_ne!(weight[8..], values.concat()[8..]);
+    assert_eq!(weight[..8], before[..8]);
+    assert!(weight[8..].iter().zip(&before[8..]).all(|(a, b)| a != b));
 }
 
 #[test]

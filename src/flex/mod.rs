@@ -18,7 +18,7 @@ mod tiles;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, Int, Tensor};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
 use crate::coefficients::Factors;
 use extension::LinearConvBackend;
@@ -26,22 +26,25 @@ use reorder::inverse;
 
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, primary: &Tensor<4>, options: &ConvOptions<2>) -> bool {
-    is_ours(input) && input.dtype() == primary.dtype() && options.groups == 1
-}
-
-/// Whether a tensor is on the backend and of a type that the kernel is for.
-pub(crate) fn is_ours(tensor: &Tensor<4>) -> bool {
     matches!(
-        tensor.device().inner().as_dispatch(),
+        input.device().inner().as_dispatch(),
         DispatchDevice::Flex(_)
-    ) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+    ) && matches!(input.dtype(), DType::F32 | DType::F64)
+        && input.dtype() == primary.dtype()
+        && options.groups == 1
 }
 
-/// [`convolution::reorder_channels`](crate::convolution::reorder_channels) as one operation.
+/// The values that a selection by a permutation puts in this order.
+fn before_select(values: Tensor<1>, order: &Tensor<1, Int>) -> Tensor<1> {
+    let zeros = values.zeros_like();
+    zeros.select_assign(0, order.clone(), values, IndexingUpdateOp::Add)
+}
+
+/// Images whose channel `i` is channel `order[i]` of the given ones, as one operation.
 ///
 /// # Panics
 /// Panics unless the order holds every channel once.
-pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
+fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
     let order = order
         .try_to_vec_as::<i64>()
         .expect("the values of an order");
@@ -58,14 +61,20 @@ pub(crate) fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tens
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.
 ///
 /// # Panics
-/// Panics on shapes that do not fit.
+/// Panics on an order that does not hold every channel once.
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
     primary: Tensor<4>,
     factors: Option<Factors>,
+    order: Option<Tensor<1, Int>>,
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
+    if let Some(order) = order {
+        let bias = bias.map(|bias| before_select(bias, &order));
+        let output = linear_conv2d(input, primary, factors, None, bias, options);
+        return reorder_channels(output, order);
+    }
     let (row, column) = match factors {
         Some(Factors { row, column }) => (row, Some(column)),
         None => (None, None),
@@ -78,4 +87,40 @@ pub(crate) fn linear_conv2d(
         bias.map(Tensor::into_dispatch).into(),
         options,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn images(shape: [usize; 4]) -> Tensor<4> {
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|index| index as f32)
+            .collect();
+        let device = Device::flex().autodiff();
+        Tensor::from_data(TensorData::new(values, shape), &device).require_grad()
+    }
+
+    #[test]
+    fn reordered_channels_equal_a_selection() {
+        let images = images([2, 5, 3, 4]);
+        let order = Tensor::<1, Int>::from_ints([3, 0, 4, 2, 1], &images.device());
+        let outcome = |output: Tensor<4>| {
+            let gradients = (output.clone() * output.clone().detach()).sum().backward();
+            let gradient = images.grad(&gradients).expect("a gradient");
+            [output.into_data(), gradient.into_data()]
+        };
+        let ours = outcome(reorder_channels(images.clone(), order.clone()));
+        assert_eq!(ours, outcome(images.clone().select(1, order)));
+    }
+
+    #[test]
+    #[should_panic(expected = "[0, 0, 1] is not an order of the channels")]
+    fn a_channel_twice_is_no_order() {
+        let images = images([1, 3, 2, 2]);
+        let order = Tensor::<1, Int>::from_ints([0, 0, 1], &images.device());
+        reorder_channels(images, order);
+    }
 }

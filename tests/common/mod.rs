@@ -7,8 +7,85 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use linearconv::{CoefficientsConfig, LinearConv2d, LinearConv2dConfig};
 
+/// What the tests run on.
+struct Platform {
+    /// The name that Burn's variable `BURN_DEVICE` has for the backend.
+    backend: &'static str,
+    /// The widest float type that the backend computes in.
+    float: DType,
+    tolerances: Tolerances,
+}
+
+/// The largest differences that rounding explains, relative above 1 and absolute below.
+#[derive(Clone, Copy)]
+pub struct Tolerances {
+    /// Between two ways to a number that take a few operations each.
+    pub rounding: f64,
+    /// Between two ways that sum some hundred products: outputs, gradients, fits.
+    pub sums: f64,
+    /// Between two ways that sum some thousand products of either sign: gradients over all pixels.
+    pub long_sums: f64,
+}
+
+const IN_F64: Tolerances = Tolerances {
+    rounding: 1e-12,
+    sums: 1e-9,
+    long_sums: 1e-9,
+};
+
+/// An f32 has 24 bits: a relative error of 6e-8 for each operation, 1e-6 for sums of some hundred.
+const IN_F32: Tolerances = Tolerances {
+    rounding: 2e-6,
+    sums: 5e-5,
+    long_sums: 5e-4,
+};
+
+/// WGSL has no f64, and not every CUDA kernel of Burn has one.
+const PLATFORMS: [Platform; 4] = [
+    Platform {
+        backend: "flex",
+        float: DType::F64,
+        tolerances: IN_F64,
+    },
+    Platform {
+        backend: "ndarray",
+        float: DType::F64,
+        tolerances: IN_F64,
+    },
+    Platform {
+        backend: "wgpu",
+        float: DType::F32,
+        tolerances: IN_F32,
+    },
+    Platform {
+        backend: "cuda",
+        float: DType::F32,
+        tolerances: IN_F32,
+    },
+];
+
+fn platform() -> &'static Platform {
+    let name = std::env::var("BURN_DEVICE").unwrap_or_else(|_| "flex".into());
+    let named = PLATFORMS.iter().find(|platform| platform.backend == name);
+    named.unwrap_or_else(|| panic!("BURN_DEVICE={name}: no such row in PLATFORMS"))
+}
+
+/// The device under test: the default one of the backend that `BURN_DEVICE` names, flex without it.
 pub fn device() -> Device {
-    Device::flex()
+    match platform().backend {
+        "flex" => Device::flex(),
+        // Burn reads the same variable.
+        _ => Device::default(),
+    }
+}
+
+/// The float type in which the device under test is held to the laws.
+pub fn float() -> DType {
+    platform().float
+}
+
+pub fn tolerances() -> Tolerances {
+    platform().tolerances
 }
 
 /// The four variants, at ranks that suit at least four filters on each side.
@@ -36,14 +113,14 @@ pub fn values(count: usize, seed: u64) -> Vec<f64> {
 
 pub fn tensor<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
     let data = TensorData::new(values(shape.iter().product(), seed), shape);
-    Tensor::from_data(data, (device, DType::F64))
+    Tensor::from_data(data, (device, float()))
 }
 
 pub fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.try_to_vec_as::<f64>().expect("a readable tensor")
 }
 
-/// Replaces every float parameter by explicit f64 values; keeps what is trainable.
+/// Replaces every float parameter by explicit values; keeps what is trainable.
 pub fn with_values<M: Module>(module: M, seed: u64) -> M {
     struct Fill(u64);
 
@@ -60,7 +137,7 @@ pub fn with_values<M: Module>(module: M, seed: u64) -> M {
     module.map(&mut Fill(seed))
 }
 
-/// A layer in f64 with explicit values; a sparse one with every third coefficient masked out.
+/// A layer of explicit values; a sparse one with every third coefficient masked out.
 pub fn layer(config: &LinearConv2dConfig, device: &Device) -> LinearConv2d {
     use linearconv::Coefficients::Sparse;
 
@@ -77,7 +154,7 @@ pub fn layer(config: &LinearConv2dConfig, device: &Device) -> LinearConv2d {
 
 /// `Σ output ⊙ weights` with fixed weights: a scalar whose gradient differs at every output.
 pub fn weighted_sum<const D: usize>(output: Tensor<D>) -> Tensor<1> {
-    let weights = tensor(output.dims(), 99, &output.device().inner());
+    let weights = tensor(output.dims(), 99, &output.device().inner()).cast(output.dtype());
     (output * weights).sum()
 }
 
