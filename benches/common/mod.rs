@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use clap::Parser;
-use linearconv_zoo::backend::Backend;
+use linearconv_zoo::backend::{DeviceName, DeviceNameParser};
 use serde_json::{Value, json};
 
 /// Compare LinearConv with Burn's Conv2d.
 #[derive(Parser)]
 pub struct Args {
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "flex")]
-    pub backend: Backend,
+    /// Where to compute; `list` prints what is there.
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser, default_value = "flex")]
+    pub backend: DeviceName,
 
     /// A few rows in less than a minute.
     #[arg(long)]

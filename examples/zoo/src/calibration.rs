@@ -131,6 +131,7 @@ mod tests {
                         .reshape([1, 1, 1, 32])
                         .expand([items.len(), 1, 32, 32]),
                     labels: Tensor::zeros([items.len()], device),
+                    share: 1.0,
                 }
             }
         }

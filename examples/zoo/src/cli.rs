@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Backend;
+use crate::backend::{DeviceName, DeviceNameParser};
 use crate::data::DatasetName;
 use crate::models::{NetworkConfig, NetworkName};
 use crate::recipe::{Recipe, RecipeName};
@@ -26,10 +26,32 @@ pub struct Args {
     #[command(flatten)]
     pub training: TrainingArgs,
 
-    /// Continue the run whose results are in DIR from its last checkpoint, with its settings.
-    #[arg(long, value_name = "DIR", exclusive = true)]
+    /// Continue the run whose results are in DIR from its last checkpoint, with its settings; on
+    /// other devices where --backend or --devices says so.
+    #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
+
+/// The flags that a run keeps: what it resumes has them already.
+const SETTINGS: [&str; 17] = [
+    "variant",
+    "rank",
+    "sparsity",
+    "layers",
+    "evaluation",
+    "dataset",
+    "data_dir",
+    "download",
+    "recipe",
+    "epochs",
+    "batch_size",
+    "lr",
+    "correlation_weight",
+    "seed",
+    "train_limit",
+    "test_limit",
+    "out_dir",
+];
 
 /// What the convolutions are.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
@@ -73,9 +95,20 @@ pub struct TrainingArgs {
     #[arg(long)]
     pub download: bool,
 
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "flex")]
-    pub backend: Backend,
+    /// Where to compute: flex, ndarray, wgpu, cuda, a device by its number as in wgpu:1, or
+    /// remote:ws://HOST:PORT; `list` prints what is there [default: flex].
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser)]
+    pub backend: Option<DeviceName>,
+
+    /// Train on N devices at once, from that of --backend on; each has its share of every batch
+    /// [default: 1].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub devices: Option<usize>,
+
+    /// How several devices train together.
+    #[arg(long, value_enum, default_value = "multi")]
+    #[serde(default)]
+    pub parallel: Parallel,
 
     /// Where the settings come from that no flag gives.
     #[arg(long, value_enum, default_value = "fast")]
@@ -114,7 +147,23 @@ pub struct TrainingArgs {
     pub out_dir: Option<PathBuf>,
 }
 
+/// How several devices train together.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parallel {
+    /// The first device adds up the gradients of all and makes the step.
+    #[default]
+    Multi,
+    /// Every device makes the step, with gradients that all have reduced; needs cuda or remote.
+    Ddp,
+}
+
 impl TrainingArgs {
+    /// Where to compute.
+    pub fn device_name(&self) -> DeviceName {
+        self.backend.clone().unwrap_or_default()
+    }
+
     /// The network for the data set, with convolutions of this kind.
     pub fn network_config(&self, conv: ConvConfig) -> NetworkConfig {
         NetworkConfig {
@@ -446,8 +495,17 @@ mod tests {
     }
 
     #[test]
-    fn resume_takes_all_settings_from_the_run() {
+    fn resume_takes_all_settings_from_the_run_but_where_to_compute() {
         assert!(parse("--resume runs/one").expect("flags").resume.is_some());
+        let elsewhere = parse("--resume runs/one --backend flex:0 --devices 2").expect("flags");
+        assert_eq!(elsewhere.training.device_name().to_string(), "flex:0");
+        assert_eq!(elsewhere.training.devices, Some(2));
+
+        let places = ["resume", "backend", "devices", "parallel", "help"];
+        for arg in Args::command().get_arguments() {
+            let id = arg.get_id().as_str();
+            assert_ne!(SETTINGS.contains(&id), places.contains(&id), "{id}");
+        }
         let error = parse("--resume runs/one --epochs 3")
             .expect_err("conflict")
             .to_string();

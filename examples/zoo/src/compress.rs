@@ -16,7 +16,7 @@ use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_para
 use crate::recipe::Recipe;
 use crate::report::write_json;
 use crate::run::{execute, load};
-use crate::session::Session;
+use crate::session::{Session, Workplace};
 use crate::settings::{create_folder, results_folder};
 use crate::table::{Format, Table};
 use crate::trace::trace;
@@ -99,7 +99,8 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             source,
         })?;
     }
-    let device = training.backend.device()?;
+    let workplace = Workplace::new(training)?;
+    let device = workplace.main().clone();
     let loaders = load(training, &recipe, 0, &device)?;
     let mut table = Table::new(args.format, 1, &HEADER);
     let mut stage = |name: &str, network: &AnyNetwork| -> Result<(), Error> {
@@ -145,7 +146,9 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             coefficients: Some(CoefficientsConfig::Full),
             finished_epochs: 0,
         };
-        let trained = session.train(network, &loaders, &device).map_err(again)?;
+        let trained = session
+            .train(network, &loaders, &workplace)
+            .map_err(again)?;
         let network = trained.classifier.network.train();
         stage("fine-tuned", &network)?;
         network

@@ -21,10 +21,35 @@ pub enum Error {
     Data(#[from] crate::data::Error),
 
     /// The backend is not part of this binary.
-    #[error("backend `{name}` is not compiled in; run with `--features {name}`")]
+    #[error(
+        "backend `{name}` is not compiled in; run with `--features {name}`; \
+         compiled in: {compiled_in}"
+    )]
     BackendNotCompiled {
         /// The backend, which is also the name of its feature.
-        name: &'static str,
+        name: String,
+        /// Those that are.
+        compiled_in: String,
+    },
+
+    /// The machine has fewer devices.
+    #[error("`{name}` is not there{}; there are\n{list}", and_more(*count))]
+    DeviceAbsent {
+        /// The device that was asked for, the first of several.
+        name: String,
+        /// How many were asked for.
+        count: usize,
+        /// Those that are there, a line for each.
+        list: String,
+    },
+
+    /// A device is there and does not work.
+    #[error("`{name}` does not work: {reason}")]
+    Device {
+        /// The device.
+        name: String,
+        /// What its driver or its server said.
+        reason: String,
     },
 
     /// The folder for results belongs to another run.
@@ -74,4 +99,11 @@ pub enum Error {
     /// A figure could not be drawn.
     #[error("the curves could not be drawn: {0}")]
     Figure(String),
+}
+
+fn and_more(count: usize) -> String {
+    match count {
+        1 => String::new(),
+        count => format!(" {count} times"),
+    }
 }

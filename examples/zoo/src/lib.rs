@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod answers;
 pub mod backend;
 pub mod calibration;
 pub mod cli;

@@ -11,14 +11,67 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 
-/// Times every training step; of a run's steps, the median is reported.
-#[derive(Clone, Default)]
+use crate::answers::Reads;
+
+/// Times training steps, from one reading of the device to the next: between them, a step ends on
+/// the device later than here. Of a run's steps, the median is reported.
+#[derive(Clone)]
 pub struct StepTimes {
     times: Arc<Mutex<Vec<Duration>>>,
-    last: Option<Instant>,
+    reads: Reads,
+    /// Devices that train together: burn-train reports the part of each.
+    devices: usize,
+    window: Option<Window>,
+}
+
+/// The steps since a reading.
+#[derive(Clone)]
+struct Window {
+    started: Instant,
+    reads: usize,
+    parts: usize,
 }
 
 impl StepTimes {
+    /// Times the steps of a training whose metrics count their readings, on so many devices.
+    pub fn new(reads: Reads, devices: usize) -> Self {
+        Self {
+            times: Arc::default(),
+            reads,
+            devices,
+            window: None,
+        }
+    }
+
+    /// The number of steps that were timed.
+    pub fn steps(&self) -> usize {
+        self.times.lock().map_or(0, |times| times.len())
+    }
+
+    /// Ends the window where the device was read since it began, at the end of a split in any case.
+    fn close(&mut self, split_ends: bool) {
+        let Some(window) = &mut self.window else {
+            return;
+        };
+        let reads = self.reads.count();
+        let whole = window.parts.is_multiple_of(self.devices);
+        if !split_ends && (reads == window.reads || !whole) {
+            return;
+        }
+        let steps = window.parts / self.devices;
+        if steps > 0
+            && let Ok(mut times) = self.times.lock()
+        {
+            let each = window.started.elapsed() / steps as u32;
+            times.extend(std::iter::repeat_n(each, steps));
+        }
+        *window = Window {
+            started: Instant::now(),
+            reads,
+            parts: 0,
+        };
+    }
+
     /// The median time of a step in seconds, none before the first.
     pub fn median(&self) -> Option<f64> {
         let mut times = self
@@ -33,21 +86,27 @@ impl StepTimes {
 
 impl TrainingProgressLogger for StepTimes {
     fn start_split(&mut self, split: &str, _total_items: usize) {
-        self.last = (split == "train").then(Instant::now);
+        self.window = (split == "train").then(|| Window {
+            started: Instant::now(),
+            reads: self.reads.count(),
+            parts: 0,
+        });
     }
 
     fn update_split(&mut self, _items_processed: usize) {
-        if let Some(last) = &mut self.last
-            && let Ok(mut times) = self.times.lock()
-        {
-            times.push(last.elapsed());
-            *last = Instant::now();
+        if let Some(window) = &mut self.window {
+            window.parts += 1;
         }
+        self.close(false);
+    }
+
+    fn end_split(&mut self) {
+        self.close(true);
+        self.window = None;
     }
 
     fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
     fn update_epoch(&mut self, _epoch: usize) {}
-    fn end_split(&mut self) {}
     fn end(&mut self) {}
     fn log_event_training(&mut self, _event: String) {}
 }

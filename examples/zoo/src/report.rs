@@ -51,6 +51,8 @@ pub struct Report {
     pub test_images: usize,
     /// The median time of a training step, in seconds; none where only the test was left to do.
     pub step_seconds: Option<f64>,
+    /// Readings of a device for each training step. On a GPU, each waits until it has finished.
+    pub reads_per_step: Option<f64>,
     /// The time of training and testing, in seconds.
     pub seconds: f64,
 }

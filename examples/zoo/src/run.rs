@@ -13,7 +13,7 @@ use crate::data::{LoaderConfig, Loaders};
 use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
 use crate::report::{Cost, Report};
-use crate::session::Session;
+use crate::session::{Session, Workplace};
 use crate::settings::Run;
 use crate::trace::trace;
 use crate::training::accuracy;
@@ -49,8 +49,9 @@ impl Run {
     fn execute(&self) -> Result<Report, Error> {
         let settings = &self.settings;
         let (training, recipe) = (&settings.training, &settings.recipe);
-        let device = training.backend.device()?;
-        let loaders = load(training, recipe, self.finished_epochs, &device)?;
+        let workplace = Workplace::new(training)?;
+        let device = workplace.main();
+        let loaders = load(training, recipe, self.finished_epochs, device)?;
         let conv = &settings.conv;
         let policy = conv.policy(settings.network).map_err(Error::Flags)?;
         let coefficients = conv.coefficients(settings.network).map_err(Error::Flags)?;
@@ -59,7 +60,7 @@ impl Run {
         // Parameters are lazy: this draws them now, in the order of their declaration.
         let autodiff = device.clone().autodiff();
         let network = settings.network.try_init(&config, &autodiff)?.train();
-        let (cost, dense_cost) = self.cost(&network, &device);
+        let (cost, dense_cost) = self.cost(&network, device);
         if coefficients.is_some() && cost == dense_cost {
             let reason = format!(
                 "{} leaves every convolution of {} dense; choose a lower rank, or see why \
@@ -79,7 +80,7 @@ impl Run {
             coefficients,
             finished_epochs: self.finished_epochs,
         };
-        let trained = session.train(network, &loaders, &device);
+        let trained = session.train(network, &loaders, &workplace);
         let trained = trained.map_err(|error| match error {
             Error::Interrupted => {
                 let folder = self.folder.display();
@@ -105,6 +106,7 @@ impl Run {
             test_accuracy,
             test_images: loaders.test.num_items(),
             step_seconds: trained.step_seconds,
+            reads_per_step: trained.reads_per_step,
             seconds: started.elapsed().as_secs_f64(),
         };
         let model = self.folder.join("model.bpk");
@@ -147,7 +149,12 @@ impl Run {
             loaders.test.num_items()
         );
         eprintln!("recipe        {recipe}");
-        eprintln!("backend       {}, seed {}", training.backend, training.seed);
+        let devices = match training.devices {
+            None | Some(1) => String::new(),
+            Some(count) => format!(" and on, {count} devices"),
+        };
+        let name = training.device_name();
+        eprintln!("backend       {name}{devices}, seed {}", training.seed);
         eprintln!("results       {}", self.folder.display());
         if self.finished_epochs > 0 {
             eprintln!("resumed       after epoch {}", self.finished_epochs);
@@ -174,6 +181,7 @@ pub(crate) fn load(
         test_limit: training.test_limit,
         seed: training.seed,
         first_epoch: finished_epochs + 1,
+        devices: training.devices.unwrap_or(1),
     };
     Ok(Loaders::new(training.dataset, dataset, &config, device)?)
 }

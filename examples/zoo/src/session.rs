@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
@@ -11,17 +12,22 @@ use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
 use burn::module::Module;
 use burn::optim::AdamConfig;
 use burn::tensor::Device;
+use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::train::checkpoint::{
     ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
 };
 use burn::train::metric::store::{Aggregate, Direction, Split};
-use burn::train::metric::{AccuracyMetric, LossMetric};
-use burn::train::{ExecutionStrategy, Learner, LearningResult, SupervisedTraining};
+use burn::train::{
+    ExecutionStrategy, Learner, LearningResult, MultiDeviceOptim, SupervisedTraining,
+};
 use linearconv::CoefficientsConfig;
 
 use crate::Error;
+use crate::answers::{ImageMean, Reads};
+use crate::backend::Backend;
+use crate::cli::{Parallel, TrainingArgs};
 use crate::data::Loaders;
-use crate::models::AnyNetwork;
+use crate::models::Network;
 use crate::progress::{Lines, StepTimes};
 use crate::recipe::{Recipe, Schedule};
 use crate::report::Epoch;
@@ -38,14 +44,74 @@ pub(crate) struct Session<'a> {
     pub(crate) finished_epochs: usize,
 }
 
+/// Where a training computes.
+pub(crate) struct Workplace {
+    pub(crate) devices: Vec<Device>,
+    pub(crate) parallel: Parallel,
+    /// The least time between two readings of a device.
+    pub(crate) reading_interval: Duration,
+}
+
+impl Workplace {
+    /// The devices that the flags name.
+    ///
+    /// # Errors
+    /// Those of [`DeviceName::devices`](crate::backend::DeviceName::devices), and
+    /// [`Error::Flags`] where the devices cannot train that way.
+    pub(crate) fn new(training: &TrainingArgs) -> Result<Self, Error> {
+        let name = training.device_name();
+        let parallel = training.parallel;
+        if parallel == Parallel::Ddp && !matches!(name.backend, Backend::Cuda | Backend::Remote) {
+            let reason = format!(
+                "--parallel ddp: Burn 0.22 reduces gradients on cuda and remote, not on {name}; \
+                 --parallel multi works everywhere"
+            );
+            return Err(Error::Flags(reason));
+        }
+        Ok(Self {
+            devices: name.devices(training.devices.unwrap_or(1))?,
+            parallel,
+            // A CPU is never waited for. On others, as often as a person reads.
+            reading_interval: match name.backend.is_asynchronous() {
+                true => Duration::from_secs(1),
+                false => Duration::ZERO,
+            },
+        })
+    }
+
+    /// The device that validates and tests.
+    pub(crate) fn main(&self) -> &Device {
+        &self.devices[0]
+    }
+
+    fn strategy(&self) -> ExecutionStrategy {
+        let devices = || self.devices.iter().map(|device| device.clone().autodiff());
+        match (self.devices.as_slice(), self.parallel) {
+            ([device], _) => ExecutionStrategy::single(device.clone()),
+            (_, Parallel::Multi) => {
+                ExecutionStrategy::multi(devices().collect(), MultiDeviceOptim::OptimMainDevice)
+            }
+            // A sum, as with `multi`: every loss is weighted by its share of the batch.
+            (_, Parallel::Ddp) => ExecutionStrategy::ddp(
+                devices().collect(),
+                DistributedConfig {
+                    all_reduce_op: ReduceOperation::Sum,
+                },
+            ),
+        }
+    }
+}
+
 /// What comes out of training.
-pub(crate) struct Trained {
+pub(crate) struct Trained<N: Network> {
     /// In its validation state, with the weights of the best epoch.
-    pub(crate) classifier: Classifier<AnyNetwork>,
+    pub(crate) classifier: Classifier<N>,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) best_epoch: usize,
     /// The median time of a training step, in seconds; none where there was no step left.
     pub(crate) step_seconds: Option<f64>,
+    /// Readings of a device for each training step, all of which wait for it.
+    pub(crate) reads_per_step: Option<f64>,
 }
 
 impl Session<'_> {
@@ -53,14 +119,14 @@ impl Session<'_> {
     ///
     /// # Errors
     /// [`Error::Interrupted`], and whatever keeps the training from its end.
-    pub(crate) fn train(
+    pub(crate) fn train<N: Network>(
         &self,
-        network: AnyNetwork,
+        network: N,
         loaders: &Loaders,
-        device: &Device,
-    ) -> Result<Trained, Error> {
+        workplace: &Workplace,
+    ) -> Result<Trained<N>, Error> {
         let recipe = self.recipe;
-        let steps_per_epoch = loaders.train.num_items().div_ceil(recipe.batch_size);
+        let steps_per_epoch = loaders.steps_per_epoch;
         let classifier = Classifier::new(
             network,
             recipe,
@@ -72,9 +138,12 @@ impl Session<'_> {
         // PyTorch's epsilon, as in the reference; Burn's default is larger.
         let optimizer = AdamConfig::new().with_epsilon(1e-8).init();
 
-        let times = StepTimes::default();
+        let reads = Reads::default();
+        let times = StepTimes::new(reads.clone(), workplace.devices.len());
+        let interval = workplace.reading_interval;
+        let (accuracy, loss) = (ImageMean::accuracy, ImageMean::loss);
         let best = MetricCheckpointingStrategy::new(
-            &AccuracyMetric::new(),
+            &accuracy(interval, Reads::default()),
             Aggregate::Mean,
             Direction::Highest,
             Split::Valid,
@@ -85,12 +154,15 @@ impl Session<'_> {
             .build();
         let (train, valid) = (loaders.train.clone(), loaders.valid.clone());
         let mut training = SupervisedTraining::new(self.folder, train, valid)
-            .metrics((AccuracyMetric::new(), LossMetric::new()))
+            .metric_train_numeric(accuracy(interval, reads.clone()))
+            .metric_train_numeric(loss(interval, reads.clone()))
+            .metric_valid_numeric(accuracy(interval, Reads::default()))
+            .metric_valid_numeric(loss(interval, Reads::default()))
             .with_default_checkpointers()
             .with_checkpointing_strategy(checkpoints)
             .with_application_logger(None)
             .with_progress_logger(times.clone())
-            .with_training_strategy(ExecutionStrategy::single(device.clone()).into())
+            .with_training_strategy(workplace.strategy().into())
             .num_epochs(recipe.epochs);
         if self.finished_epochs > 0 {
             training = training.checkpoint(self.finished_epochs);
@@ -99,15 +171,23 @@ impl Session<'_> {
             training = training.renderer(Box::new(Lines::default()));
         }
         let result = training.launch(Learner::new(classifier, optimizer, schedule));
-        self.select_best(result, times.median())
+        let steps = times.steps();
+        let reads_per_step = (steps > 0).then(|| reads.count() as f64 / steps as f64);
+        let (classifier, epochs, best_epoch) = self.select_best(result)?;
+        Ok(Trained {
+            classifier,
+            epochs,
+            best_epoch,
+            step_seconds: times.median(),
+            reads_per_step,
+        })
     }
 
     /// The weights of the epoch that did best on the validation images.
-    fn select_best(
+    fn select_best<N: Network>(
         &self,
-        result: LearningResult<Classifier<AnyNetwork>>,
-        step_seconds: Option<f64>,
-    ) -> Result<Trained, Error> {
+        result: LearningResult<Classifier<N>>,
+    ) -> Result<(Classifier<N>, Vec<Epoch>, usize), Error> {
         // Burn's dashboard gives the terminal back when it is dropped.
         drop(result.renderer);
         if let Some(error) = result.error {
@@ -130,12 +210,7 @@ impl Session<'_> {
             .model
             .try_load_file(checkpoint(self.folder, "model", best_epoch))?
             .valid();
-        Ok(Trained {
-            classifier,
-            epochs,
-            best_epoch,
-            step_seconds,
-        })
+        Ok((classifier, epochs, best_epoch))
     }
 }
 

@@ -46,7 +46,7 @@ impl Run {
     /// - [`Error::Resume`] where there is no such run to continue.
     pub fn new(network: NetworkName, args: Args) -> Result<Self, Error> {
         if let Some(folder) = args.resume {
-            return Self::resume(network, folder);
+            return Self::resume(network, folder, &args.training);
         }
         let settings = Settings {
             network,
@@ -63,14 +63,14 @@ impl Run {
         })
     }
 
-    fn resume(network: NetworkName, folder: PathBuf) -> Result<Self, Error> {
+    fn resume(network: NetworkName, folder: PathBuf, flags: &TrainingArgs) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Resume {
             path: folder.clone(),
             reason,
         };
         let path = folder.join(FILE);
         let json = fs::read(&path).map_err(|error| refuse(format!("{FILE}: {error}")))?;
-        let settings: Settings =
+        let mut settings: Settings =
             serde_json::from_slice(&json).map_err(|error| refuse(format!("{FILE}: {error}")))?;
         if settings.network != network {
             return Err(refuse(format!(
@@ -78,6 +78,9 @@ impl Run {
                 settings.network
             )));
         }
+        let training = &mut settings.training;
+        training.backend = flags.backend.clone().or(training.backend.take());
+        training.devices = flags.devices.or(training.devices);
         let epochs = settings.recipe.epochs;
         match (1..=epochs)
             .rev()

@@ -4,13 +4,14 @@ use burn::data::dataloader::DataLoader;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
 use burn::tensor::{Int, Tensor};
-use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp};
 use linearconv::{CoefficientsConfig, coefficient_l1, correlation_loss};
 
 use crate::Error;
+use crate::answers::{Answers, correct};
 use crate::data::ImageBatch;
 use crate::models::Network;
 use crate::recipe::{PruningSchedule, Recipe};
@@ -129,10 +130,20 @@ impl<N: Network> Classifier<N> {
         })
     }
 
-    fn classify(&self, batch: ImageBatch) -> ClassificationOutput {
-        let scores = self.network.forward(batch.images);
-        let loss = cross_entropy(&scores, &batch.labels, 0.0);
-        ClassificationOutput::new(loss, scores, batch.labels)
+    /// What follows a step of the optimizer.
+    fn stepped(mut self) -> Self {
+        self.steps += 1;
+        if let Some((pruning, interval)) = &self.pruning
+            && self.steps.is_multiple_of(*interval)
+        {
+            self.network = pruning.prune(self.network, self.steps);
+        }
+        if self.steps.is_multiple_of(self.steps_per_epoch) {
+            // Burn holds the last update of running statistics back until validation. Here it is
+            // made before the checkpoint is written, so that a resumed run starts with it.
+            self.network = self.network.valid().train();
+        }
+        self
     }
 }
 
@@ -144,16 +155,19 @@ pub fn accuracy<N: Network>(
     network: &N,
     loader: &dyn DataLoader<ImageBatch>,
 ) -> Result<f64, Error> {
-    let mut correct = 0;
+    // Added up on the device, which is read once.
+    let mut right: Option<Tensor<1, Int>> = None;
     for batch in loader.iter() {
         let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-        let answers = network.forward(batch.images).argmax(1).flatten::<1>(0, 1);
-        let right = answers.equal(batch.labels).int().sum();
-        correct += right
-            .try_into_scalar::<i64>()
-            .map_err(|error| Error::Training(error.to_string()))?;
+        let new = correct(network.forward(batch.images), batch.labels);
+        right = Some(match right {
+            Some(right) => right + new,
+            None => new,
+        });
     }
-    Ok(100.0 * correct as f64 / loader.num_items() as f64)
+    let right = right.map_or(Ok(0), Tensor::try_into_scalar::<i64>);
+    let right = right.map_err(|error| Error::Training(error.to_string()))?;
+    Ok(100.0 * right as f64 / loader.num_items() as f64)
 }
 
 fn cross_entropy(scores: &Tensor<2>, labels: &Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
@@ -165,20 +179,26 @@ fn cross_entropy(scores: &Tensor<2>, labels: &Tensor<1, Int>, smoothing: f32) ->
 
 impl<N: Network> TrainStep for Classifier<N> {
     type Input = ImageBatch;
-    type Output = ClassificationOutput;
+    type Output = Answers;
 
-    fn step(&self, batch: ImageBatch) -> TrainOutput<ClassificationOutput> {
-        // The output keeps the plain cross-entropy, so that the curves of all recipes and
-        // variants compare.
-        let output = self.classify(batch);
+    fn step(&self, batch: ImageBatch) -> TrainOutput<Answers> {
+        let scores = self.network.forward(batch.images);
+        // The answers have the plain cross-entropy, so that the curves of all recipes and variants
+        // compare.
+        let plain = cross_entropy(&scores, &batch.labels, 0.0);
         let mut loss = match self.label_smoothing {
-            0.0 => output.loss.clone(),
-            smoothing => cross_entropy(&output.output, &output.targets, smoothing),
+            0.0 => plain.clone(),
+            smoothing => cross_entropy(&scores, &batch.labels, smoothing),
         };
         if let Some(regularization) = self.regularization.loss(&self.network, self.steps) {
             loss = loss + regularization;
         }
-        TrainOutput::new(self, loss.backward(), output)
+        if batch.share < 1.0 {
+            // The gradients of several devices are added up: each counts by its images.
+            loss = loss * batch.share;
+        }
+        let answers = Answers::new(plain, scores, batch.labels);
+        TrainOutput::new(self, loss.backward(), answers)
     }
 
     fn optimize(
@@ -187,27 +207,27 @@ impl<N: Network> TrainStep for Classifier<N> {
         learning_rate: ModuleLearningRate,
         gradients: GradientsParams,
     ) -> Self {
-        let mut stepped = optimizer.step(learning_rate, self, gradients);
-        stepped.steps += 1;
-        if let Some((pruning, interval)) = &stepped.pruning
-            && stepped.steps.is_multiple_of(*interval)
-        {
-            stepped.network = pruning.prune(stepped.network, stepped.steps);
-        }
-        if stepped.steps.is_multiple_of(stepped.steps_per_epoch) {
-            // Burn holds the last update of running statistics back until validation. Here it is
-            // made before the checkpoint is written, so that a resumed run starts with it.
-            stepped.network = stepped.network.valid().train();
-        }
-        stepped
+        optimizer.step(learning_rate, self, gradients).stepped()
+    }
+
+    fn optimize_multi(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        learning_rate: ModuleLearningRate,
+        gradients: MultiGradientsParams,
+    ) -> Self {
+        let stepped = optimizer.step_multi(learning_rate, self, gradients);
+        stepped.stepped()
     }
 }
 
 impl<N: Network> InferenceStep for Classifier<N> {
     type Input = ImageBatch;
-    type Output = ClassificationOutput;
+    type Output = Answers;
 
-    fn step(&self, batch: ImageBatch) -> ClassificationOutput {
-        self.classify(batch)
+    fn step(&self, batch: ImageBatch) -> Answers {
+        let scores = self.network.forward(batch.images);
+        let loss = cross_entropy(&scores, &batch.labels, 0.0);
+        Answers::new(loss, scores, batch.labels)
     }
 }

@@ -13,6 +13,8 @@ pub struct ImageBatch {
     pub images: Tensor<4>,
     /// Classes, `[batch_size]`.
     pub labels: Tensor<1, Int>,
+    /// The share of the batch that these images are, where several devices have it together.
+    pub share: f64,
 }
 
 /// An image to put into a batch.
@@ -137,6 +139,7 @@ impl Batcher<Sample, ImageBatch> for ImageBatcher {
                 TensorData::new(labels.collect::<Vec<i32>>(), [samples.len()]),
                 device,
             ),
+            share: 1.0,
         }
     }
 }

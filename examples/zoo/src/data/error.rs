@@ -196,4 +196,16 @@ pub enum Error {
         /// The number of images.
         found: usize,
     },
+
+    /// Too few images for every device to have one of each batch.
+    #[error(
+        "{found} training images in batches that {devices} devices share leave a device without \
+         one; use fewer --devices, a larger --batch-size or more images"
+    )]
+    TooFewForDevices {
+        /// The number of images.
+        found: usize,
+        /// The number of devices.
+        devices: usize,
+    },
 }

@@ -1,7 +1,9 @@
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
-use burn::data::dataloader::{DataLoader, DataLoaderBuilder, DataLoaderIterator};
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataloader::{DataLoader, DataLoaderBuilder, DataLoaderIterator, Progress};
 use burn::data::dataset::transform::ShuffledDataset;
 use burn::data::dataset::{Dataset as _, DatasetError, InMemDataset};
 use burn::tensor::Device;
@@ -24,13 +26,19 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// The epoch that the first pass over the training images is, from 1.
     pub first_epoch: usize,
+    /// The devices that share every batch of training images.
+    pub devices: usize,
 }
 
 /// Batches of the three parts of a data set.
 pub struct Loaders {
     /// To train on. The order of images and their augmentation depend on the seed and the epoch
     /// alone, so a run that goes on from a checkpoint sees the batches that it would have seen.
+    ///
+    /// For several devices, burn-train slices it: each slice has its part of every batch.
     pub train: Arc<dyn DataLoader<ImageBatch>>,
+    /// The batches of an epoch of training.
+    pub steps_per_epoch: usize,
     /// The images to train on, always in the same order and without augmentation.
     pub calibration: Arc<dyn DataLoader<ImageBatch>>,
     /// Held out from the training set to choose the best epoch.
@@ -66,13 +74,26 @@ impl Loaders {
             InMemDataset::new(samples.collect())
         };
         let calibration = builder(plain.clone()).build(in_order(train.clone()));
-        let order = EpochOrder::new(train, config.seed);
-        let augmented = plain.clone().with_augmentation(name.augmentation());
+        let parts = Parts {
+            images: train.len(),
+            batch_size: config.batch_size,
+            count: config.devices,
+        };
+        if parts.steps() == 0 {
+            return Err(Error::TooFewForDevices {
+                found: train.len(),
+                devices: config.devices,
+            });
+        }
         Ok(Self {
+            steps_per_epoch: parts.steps(),
             train: Arc::new(EpochLoader {
-                batches: builder(augmented).build(order.clone()),
-                order,
-                epoch: Arc::new(AtomicUsize::new(config.first_epoch)),
+                batcher: plain.clone().with_augmentation(name.augmentation()),
+                images: Arc::new(train),
+                seed: config.seed,
+                epoch: AtomicUsize::new(config.first_epoch),
+                parts,
+                part: None,
                 device: device.clone(),
             }),
             calibration,
@@ -102,76 +123,144 @@ fn shuffled(indices: Vec<usize>, seed: u64) -> Vec<usize> {
         .collect()
 }
 
-/// The training images in the order of the present epoch.
-#[derive(Clone)]
-struct EpochOrder {
-    indices: Arc<Vec<usize>>,
-    seed: u64,
-    samples: Arc<RwLock<Vec<Sample>>>,
+/// How the images of an epoch are divided into batches, and a batch among devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parts {
+    images: usize,
+    batch_size: usize,
+    count: usize,
 }
 
-impl EpochOrder {
-    fn new(indices: Vec<usize>, seed: u64) -> Self {
-        let order = Self {
-            indices: Arc::new(indices),
-            seed,
-            samples: Arc::default(),
-        };
-        order.draw(0);
-        order
+impl Parts {
+    /// The batches. A last one that has fewer images than there are devices is left out, since no
+    /// device may be without an image: its images have their turn in other epochs.
+    fn steps(&self) -> usize {
+        let rest = self.images % self.batch_size;
+        let last = usize::from(rest >= self.count && rest > 0);
+        match self.batch_size >= self.count {
+            true => self.images / self.batch_size + last,
+            false => 0,
+        }
     }
 
-    fn draw(&self, epoch: usize) {
-        let seed = split_mix(self.seed, epoch as u64);
-        let order = shuffled(self.indices.to_vec(), seed);
-        let samples = order.into_iter().map(|index| Sample { index, seed });
-        *self.samples.write().unwrap_or_else(PoisonError::into_inner) = samples.collect();
-    }
-}
-
-impl burn::data::dataset::Dataset<Sample> for EpochOrder {
-    fn get(&self, index: usize) -> Result<Sample, DatasetError> {
-        let samples = self.samples.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(samples[index])
+    /// The images of a batch.
+    fn batch(&self, step: usize) -> Range<usize> {
+        let start = step * self.batch_size;
+        start..(start + self.batch_size).min(self.images)
     }
 
-    fn len(&self) -> usize {
-        self.indices.len()
+    /// A device's images of a batch, as many as any other's or one more or less.
+    fn part(&self, step: usize, part: usize) -> Range<usize> {
+        let batch = self.batch(step);
+        let bound = |part: usize| batch.start + batch.len() * part / self.count;
+        bound(part)..bound(part + 1)
     }
 }
 
 /// Draws a new order for each pass, and seeds the device, so that dropout depends on the epoch
 /// alone too.
 struct EpochLoader {
-    batches: Arc<dyn DataLoader<ImageBatch>>,
-    order: EpochOrder,
-    epoch: Arc<AtomicUsize>,
+    batcher: ImageBatcher,
+    /// Places in the data set.
+    images: Arc<Vec<usize>>,
+    seed: u64,
+    epoch: AtomicUsize,
+    parts: Parts,
+    /// Whose part of every batch it loads; none for whole batches.
+    part: Option<usize>,
     device: Device,
 }
 
-impl DataLoader<ImageBatch> for EpochLoader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        self.order.draw(epoch);
-        self.device.seed(split_mix(self.order.seed, epoch as u64));
-        self.batches.iter()
-    }
-
-    fn num_items(&self) -> usize {
-        self.batches.num_items()
-    }
-
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
+impl EpochLoader {
+    fn copy(&self, part: Option<usize>, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
         Arc::new(Self {
-            batches: self.batches.to_device(device),
-            order: self.order.clone(),
-            epoch: self.epoch.clone(),
+            batcher: self.batcher.clone(),
+            images: self.images.clone(),
+            seed: self.seed,
+            epoch: AtomicUsize::new(self.epoch.load(Ordering::Relaxed)),
+            parts: self.parts,
+            part,
             device: device.clone(),
         })
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
-        self.batches.slice(start, end)
+    fn range(&self, step: usize) -> Range<usize> {
+        match self.part {
+            Some(part) => self.parts.part(step, part),
+            None => self.parts.batch(step),
+        }
+    }
+}
+
+impl DataLoader<ImageBatch> for EpochLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) as u64;
+        let seed = split_mix(self.seed, epoch);
+        // Devices drop out other values.
+        let part = self.part.unwrap_or(0) as u64;
+        self.device.seed(seed.wrapping_add(part));
+        let order = shuffled(self.images.to_vec(), seed);
+        let samples = order.into_iter().map(|index| Sample { index, seed });
+        Box::new(Epoch {
+            samples: samples.collect(),
+            step: 0,
+            processed: 0,
+            loader: self,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        (0..self.parts.steps())
+            .map(|step| self.range(step).len())
+            .sum()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<ImageBatch>> {
+        self.copy(self.part, device)
+    }
+
+    /// burn-train divides `num_items` among devices and gives the rest to the last. A slice stands
+    /// for the device that it begins at: its images come from every batch, not from a range.
+    fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
+        let length = self.num_items() / self.parts.count;
+        self.copy(Some(start / length), &self.device)
+    }
+}
+
+/// One pass over the training images.
+struct Epoch<'a> {
+    samples: Vec<Sample>,
+    step: usize,
+    processed: usize,
+    loader: &'a EpochLoader,
+}
+
+impl Iterator for Epoch<'_> {
+    type Item = Result<ImageBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let EpochLoader {
+            batcher,
+            parts,
+            device,
+            ..
+        } = self.loader;
+        if self.step == parts.steps() {
+            return None;
+        }
+        let range = self.loader.range(self.step);
+        let share = range.len() as f64 / parts.batch(self.step).len() as f64;
+        self.step += 1;
+        self.processed += range.len();
+        let batch = batcher.batch(self.samples[range].to_vec(), device);
+        Some(Ok(ImageBatch { share, ..batch }))
+    }
+}
+
+impl DataLoaderIterator<ImageBatch> for Epoch<'_> {
+    fn progress(&self) -> Progress {
+        let unit = Some("items".into());
+        Progress::new(self.processed, self.loader.num_items(), unit)
     }
 }
 
@@ -187,6 +276,7 @@ mod tests {
             test_limit: None,
             seed: 3,
             first_epoch: 1,
+            devices: 1,
         }
     }
 
@@ -218,8 +308,8 @@ mod tests {
         }
     }
 
-    /// The labels that an epoch loader gives in its next passes; images are told by their label.
-    fn passes(first_epoch: usize, count: usize) -> Vec<Vec<i64>> {
+    /// Loaders of 40 images, which are told by their label; 36 of them are for training.
+    fn loaders(config: &LoaderConfig) -> Loaders {
         let images = super::super::Images {
             pixels: vec![0; 28 * 28 * 40],
             labels: (0..40).collect(),
@@ -229,20 +319,79 @@ mod tests {
             train: images.clone(),
             test: images,
         };
+        Loaders::new(DatasetName::Mnist, dataset, config, &Device::flex()).expect("enough")
+    }
+
+    /// The labels of every batch of the next pass.
+    fn batches(loader: &dyn DataLoader<ImageBatch>) -> Vec<Vec<i64>> {
+        let labels = |batch: ImageBatch| batch.labels.try_to_vec_as::<i64>().expect("labels");
+        let batches = loader.iter();
+        batches
+            .map(|batch| labels(batch.expect("a batch")))
+            .collect()
+    }
+
+    fn passes(first_epoch: usize, count: usize) -> Vec<Vec<i64>> {
         let config = LoaderConfig {
             first_epoch,
             ..config(None)
         };
-        let device = Device::flex();
-        let loaders = Loaders::new(DatasetName::Mnist, dataset, &config, &device).expect("enough");
-        let labels = |batch: ImageBatch| batch.labels.try_to_vec_as::<i64>().expect("labels");
-        let pass = |_| {
-            let batches = loaders.train.iter();
-            batches
-                .flat_map(|batch| labels(batch.expect("a batch")))
-                .collect()
-        };
+        let loaders = loaders(&config);
+        let pass = |_| batches(loaders.train.as_ref()).concat();
         (0..count).map(pass).collect()
+    }
+
+    /// What burn-train makes of a loader for so many devices.
+    fn slices(
+        loader: &Arc<dyn DataLoader<ImageBatch>>,
+        devices: usize,
+    ) -> Vec<Arc<dyn DataLoader<ImageBatch>>> {
+        let devices = vec![Device::flex(); devices];
+        burn::data::dataloader::split::split_dataloader(loader.clone(), &devices)
+    }
+
+    #[test]
+    fn devices_share_every_batch_of_one_device() {
+        // 36 images: batches of 5 leave one over, batches of 7 and 8 a few, batches of 4 none.
+        for (batch_size, devices) in [(4, 2), (4, 4), (5, 2), (7, 2), (7, 3), (8, 3), (36, 5)] {
+            let config = LoaderConfig {
+                batch_size,
+                devices,
+                ..config(None)
+            };
+            let whole = loaders(&config);
+            let parts = slices(&loaders(&config).train, devices);
+            for _epoch in 0..2 {
+                let expected = batches(whole.train.as_ref());
+                let shares: Vec<_> = parts.iter().map(|part| batches(part.as_ref())).collect();
+                assert_eq!(expected.len(), whole.steps_per_epoch);
+                for (step, batch) in expected.iter().enumerate() {
+                    let of_step: Vec<_> = shares.iter().map(|share| share[step].clone()).collect();
+                    assert_eq!(of_step.concat(), *batch, "{batch_size}, {devices}, {step}");
+                    let sizes = of_step.iter().map(Vec::len);
+                    let (least, most) = (sizes.clone().min(), sizes.max());
+                    assert!(least > Some(0) && most <= least.map(|least| least + 1));
+                }
+            }
+            let weights = parts.iter().map(|part| {
+                let first = part.iter().next().expect("a batch").expect("a batch");
+                first.share
+            });
+            assert!((weights.sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn too_few_images_for_the_devices_are_an_error() {
+        let parts = |images, batch_size, count| Parts {
+            images,
+            batch_size,
+            count,
+        };
+        assert_eq!(parts(10, 4, 2).steps(), 3);
+        assert_eq!(parts(9, 4, 2).steps(), 2);
+        assert_eq!(parts(9, 4, 5).steps(), 0);
+        assert_eq!(parts(2, 4, 3).steps(), 0);
     }
 
     #[test]
