@@ -124,17 +124,17 @@ fn main() {
         true => (&[1, 16], Duration::from_millis(300)),
         false => (&[1, 16, 64], Duration::from_millis(1000)),
     };
-    let mut report = Report::new(&COLUMNS);
+    let beside = args.beside().map(|(_, device)| device);
+    let mut report = Report::new(&COLUMNS, &args);
     for pass in ["forward", "fwd+bwd"] {
         for &batch in batches {
             for shape in &SHAPES {
                 let name = format!("{}, batch {batch}, {pass}", shape.name());
                 let quick = QUICK.contains(&shape.name().as_str());
                 if name.contains(&args.only) && (quick || !args.quick) {
-                    report.row(
-                        &name,
-                        &measure(shape, batch, pass == "fwd+bwd", row, &device),
-                    );
+                    let backward = pass == "fwd+bwd";
+                    let seconds = measure(shape, batch, backward, row, &device, beside.as_ref());
+                    report.row(&name, &seconds);
                 }
             }
         }
@@ -146,14 +146,15 @@ fn main() {
     report.finish("layer", &args);
 }
 
-/// Seconds of every contestant, and last those of the baseline times the ratio of the evaluation
-/// that `Auto` chooses for full coefficients to the better one.
+/// Seconds of every contestant, then those of the baseline times the ratio of the evaluation that
+/// `Auto` chooses for full coefficients to the better one, then those of the other device.
 fn measure(
     shape: &Shape,
     batch: usize,
     backward: bool,
     row: Duration,
     device: &Device,
+    beside: Option<&Device>,
 ) -> Vec<f64> {
     let linear = |coefficients, evaluation| {
         let policy = LinearConv2dConfig::new([0, 0], [0, 0]).with_evaluation(evaluation);
@@ -196,7 +197,27 @@ fn measure(
             })
         })
         .collect();
+    let elsewhere = beside.map(|device| {
+        let autodiff = device.clone().autodiff();
+        let policies = [
+            ConvConfig::dense(),
+            linear(full, Evaluation::Factored),
+            linear(rank_10, Evaluation::Factored),
+        ];
+        let input = Tensor::random(size, Distribution::Default, device);
+        policies.map(|policy| {
+            let conv = policy.with_layer(shape.layer()).init(&autodiff);
+            let conv = if backward { conv } else { conv.valid() };
+            (conv, input.clone())
+        })
+    });
+    for (conv, input) in elsewhere.iter().flatten() {
+        contestants.push(Box::new(move || {
+            run(input, backward, |input| conv.forward(input))
+        }));
+    }
     let mut seconds = medians(&mut contestants, 7, row);
+    let elsewhere = seconds.split_off(COLUMNS.len() - 1);
     let [_, _, factored, materialized, ..] = seconds[..] else {
         unreachable!("one figure for each contestant")
     };
@@ -206,6 +227,7 @@ fn measure(
         _ => materialized,
     };
     seconds.push(seconds[0] * chosen / factored.min(materialized));
+    seconds.extend(elsewhere);
     seconds
 }
 

@@ -8,7 +8,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::Parser;
-use common::{Args, Contestant, Report, medians, time};
+use common::{Args, BESIDE, Contestant, Report, medians, time};
 use linearconv::{
     CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, correlation_loss,
 };
@@ -39,18 +39,20 @@ fn main() {
             NetworkName::MobileNetV2,
         ],
     };
-    let mut report = Report::new(&COLUMNS);
+    let beside = args.beside().map(|(_, device)| device);
+    let beside = beside.as_ref();
+    let mut report = Report::new(&COLUMNS, &args);
     let mut overheads = Vec::new();
     for network in networks {
         for batch in [1, 32] {
             let name = format!("{network}, inference, batch {batch}");
             if name.contains(&args.only) {
-                report.row(&name, &inference(*network, batch, &args, &device));
+                report.row(&name, &inference(*network, batch, &args, &device, beside));
             }
         }
         let name = format!("{network}, training step, batch {TRAINING_BATCH}");
         if name.contains(&args.only) {
-            let (seconds, overhead) = training(*network, &args, &device);
+            let (seconds, overhead) = training(*network, &args, &device, beside);
             report.row(&name, &seconds);
             overheads.push(format!("{network} {:.1} %", overhead * 100.0));
         }
@@ -98,20 +100,45 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
     .into()
 }
 
+/// Every contestant, and the first three on the other device too.
+fn on_both(
+    network: NetworkName,
+    device: &Device,
+    beside: Option<&Device>,
+) -> Vec<(AnyNetwork, Device)> {
+    let on = |device: &Device, most: usize| {
+        let networks = contestants(network, device).into_iter().take(most);
+        let networks = networks.map(|network| (network, device.clone()));
+        networks.collect::<Vec<_>>()
+    };
+    let mut networks = on(device, usize::MAX);
+    networks.extend(
+        beside
+            .into_iter()
+            .flat_map(|device| on(device, BESIDE.len())),
+    );
+    networks
+}
+
 fn images(batch: usize, device: &Device) -> Tensor<4> {
     let size = [batch, 3, IMAGE_SIDE, IMAGE_SIDE];
     Tensor::random(size, Distribution::Default, device)
 }
 
 /// Seconds of every contestant to classify a batch.
-fn inference(network: NetworkName, batch: usize, args: &Args, device: &Device) -> Vec<f64> {
-    let images = images(batch, device);
-    let networks = contestants(network, device);
+fn inference(
+    network: NetworkName,
+    batch: usize,
+    args: &Args,
+    device: &Device,
+    beside: Option<&Device>,
+) -> Vec<f64> {
+    let networks = on_both(network, device, beside);
     let mut contestants: Vec<Contestant> = networks
-        .iter()
-        .map(|network| -> Contestant {
-            let images = &images;
-            Box::new(move || time(device, || network.forward(images.clone())))
+        .into_iter()
+        .map(|(network, device)| -> Contestant {
+            let images = images(batch, &device);
+            Box::new(move || time(&device, || network.forward(images.clone())))
         })
         .collect();
     let (turns, row) = effort(args);
@@ -120,22 +147,28 @@ fn inference(network: NetworkName, batch: usize, args: &Args, device: &Device) -
 
 /// Seconds of every contestant for a training step by Adam, a tenth of the correlation loss
 /// included, and the share of that in a step with rank 10.
-fn training(network: NetworkName, args: &Args, device: &Device) -> (Vec<f64>, f64) {
-    let device = device.clone().autodiff();
-    let images = images(TRAINING_BATCH, &device);
-    let labels = Tensor::<1, Int>::arange(0..TRAINING_BATCH as i64, &device)
-        .remainder_scalar(CLASSES as i64);
-    let networks = contestants(network, &device);
+fn training(
+    network: NetworkName,
+    args: &Args,
+    device: &Device,
+    beside: Option<&Device>,
+) -> (Vec<f64>, f64) {
+    let autodiff = |device: &Device| device.clone().autodiff();
+    let beside = beside.map(autodiff);
+    let networks = on_both(network, &autodiff(device), beside.as_ref());
     // Each contestant twice: without the correlation loss and with it.
     let mut contestants: Vec<Contestant> = Vec::new();
-    for network in networks {
+    for (network, device) in networks {
+        let images = images(TRAINING_BATCH, &device);
+        let labels = Tensor::<1, Int>::arange(0..TRAINING_BATCH as i64, &device)
+            .remainder_scalar(CLASSES as i64);
         for regularized in [false, true] {
             let mut trainer = Some((network.clone(), AdamConfig::new().init()));
-            let (images, labels, device) = (&images, &labels, &device);
+            let (images, labels, device) = (images.clone(), labels.clone(), device.clone());
             contestants.push(Box::new(move || {
                 let (network, optimizer) = trainer.take().expect("put back after each step");
-                time(device, || {
-                    trainer = Some(step(network, optimizer, images, labels, regularized));
+                time(&device, || {
+                    trainer = Some(step(network, optimizer, &images, &labels, regularized));
                 })
             }));
         }

@@ -286,33 +286,18 @@ impl Factors {
     }
 
     /// `A` applied to the channels of every pixel: combines feature maps, one for each primary
-    /// filter.
+    /// filter, by 1×1 convolutions.
     ///
     /// # Shapes
     /// - maps: `[batch_size, m, height, width]`
     /// - output: `[batch_size, n, height, width]`
     pub(crate) fn combine_maps(self, maps: Tensor<4>) -> Tensor<4> {
-        self.into_iter()
-            .fold(maps, |maps, factor| pointwise(maps, factor, None))
-    }
-
-    /// `cat(I, A)`, its rows in `order` where there is one. It makes all maps of the primary ones in
-    /// one product, which writes each in its place: nothing is left to concatenate or to reorder.
-    ///
-    /// # Shapes
-    /// - order: `[m + n]`
-    /// - output: `[m + n, m]`
-    pub(crate) fn whole(self, order: Option<Tensor<1, Int>>) -> Tensor<2> {
-        let matrix = match self.row {
-            Some(row) => self.column.matmul(row),
-            None => self.column,
-        };
-        let identity = Tensor::<2>::eye(matrix.dims()[1], &matrix.device()).cast(matrix.dtype());
-        let whole = Tensor::cat(vec![identity, matrix], 0);
-        match order {
-            Some(order) => whole.select(0, order),
-            None => whole,
-        }
+        self.into_iter().fold(maps, |maps, factor| {
+            let [rows, columns] = factor.dims();
+            let pointwise = factor.reshape([rows, columns, 1, 1]);
+            let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+            conv2d(maps, pointwise, None, options)
+        })
     }
 
     /// The number of secondary filters.
@@ -320,37 +305,10 @@ impl Factors {
         self.column.dims()[0]
     }
 
-    /// Whether the product by the [`whole`](Self::whole) matrix adds at most an eighth to the
-    /// multiply-adds of a pixel, given the weights in a filter.
-    pub(crate) fn whole_is_cheap(&self, filter_size: usize) -> bool {
-        let [secondary, columns] = self.column.dims();
-        let primary = self.row.as_ref().map_or(columns, |row| row.dims()[1]);
-        let factors = match &self.row {
-            Some(_) => columns * (primary + secondary),
-            None => primary * secondary,
-        };
-        let whole = primary * (primary + secondary);
-        let convolution = primary * filter_size;
-        8 * (whole - factors.min(whole)) <= convolution + factors
-    }
-
     /// The one that acts first in front.
     fn into_iter(self) -> impl Iterator<Item = Tensor<2>> {
         self.row.into_iter().chain([self.column])
     }
-}
-
-/// A matrix applied to the channels of every pixel: a 1×1 convolution.
-///
-/// # Shapes
-/// - maps: `[batch_size, columns, height, width]`
-/// - matrix: `[rows, columns]`
-/// - bias: `[rows]`
-/// - output: `[batch_size, rows, height, width]`
-pub(crate) fn pointwise(maps: Tensor<4>, matrix: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<4> {
-    let [rows, columns] = matrix.dims();
-    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
-    conv2d(maps, matrix.reshape([rows, columns, 1, 1]), bias, options)
 }
 
 /// The name under which visitors, records and paths meet coefficients beside a weight.

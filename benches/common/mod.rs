@@ -20,6 +20,11 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser, default_value = "flex")]
     pub backend: DeviceName,
 
+    /// Show the times of dense layers, full coefficients and rank 10 on another device beside, as
+    /// ratios to the same baseline.
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser)]
+    pub beside: Option<DeviceName>,
+
     /// A few rows in less than a minute.
     #[arg(long)]
     pub quick: bool,
@@ -39,11 +44,22 @@ pub struct Args {
 
 impl Args {
     pub fn device(&self) -> Device {
-        self.backend.device().unwrap_or_else(|error| {
-            eprintln!("{error}");
-            std::process::exit(2)
-        })
+        open(&self.backend)
     }
+
+    /// The other device with its name.
+    pub fn beside(&self) -> Option<(String, Device)> {
+        let beside = self.beside.as_ref();
+        beside.map(|name| (name.to_string(), open(name)))
+    }
+}
+
+/// A device, ready to compute; ends the program where there is none.
+pub fn open(name: &DeviceName) -> Device {
+    name.device().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(2)
+    })
 }
 
 /// One way to do what a row measures: does it once and returns the seconds it took.
@@ -51,8 +67,11 @@ pub type Contestant<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
 /// The median seconds of each contestant, all of them taking turns.
 pub fn medians(contestants: &mut [Contestant], turns: usize, row: Duration) -> Vec<f64> {
-    for contestant in contestants.iter_mut() {
-        contestant();
+    // Twice: a GPU compiles its kernels, and the first optimizer step allocates its state.
+    for _ in 0..2 {
+        for contestant in contestants.iter_mut() {
+            contestant();
+        }
     }
     let mut times = vec![Vec::new(); contestants.len()];
     let started = Instant::now();
@@ -79,23 +98,27 @@ pub fn time<T>(device: &Device, work: impl FnOnce() -> T) -> f64 {
     seconds
 }
 
+/// What runs on the other device too.
+pub const BESIDE: [&str; 3] = ["dense", "full", "rank 10"];
+
 /// The rows of a bench, whose first column is the baseline of the others.
 pub struct Report {
-    columns: Vec<&'static str>,
+    columns: Vec<String>,
     rows: Vec<Value>,
     means: Vec<Value>,
 }
 
 impl Report {
-    /// Prints the head of a table in Markdown.
-    pub fn new(columns: &[&'static str]) -> Self {
-        let [baseline, others @ ..] = columns else {
-            panic!("a bench has a baseline");
-        };
-        println!("| | {baseline} ms | {} |", others.join(" | "));
+    /// Prints the head of a table in Markdown; on another device there are some more columns.
+    pub fn new(columns: &[&str], args: &Args) -> Self {
+        let mut columns: Vec<String> = columns.iter().map(|column| (*column).into()).collect();
+        if let Some(device) = &args.beside {
+            columns.extend(BESIDE.map(|column| format!("{column}, {device}")));
+        }
+        println!("| | {} ms | {} |", columns[0], columns[1..].join(" | "));
         println!("|---|{}", "---:|".repeat(columns.len()));
         Self {
-            columns: columns.to_vec(),
+            columns,
             rows: Vec::new(),
             means: Vec::new(),
         }

@@ -18,6 +18,8 @@ mod progress;
 pub mod recipe;
 pub mod report;
 mod run;
+#[cfg(feature = "remote")]
+pub mod serve;
 mod session;
 pub mod settings;
 pub mod summary;

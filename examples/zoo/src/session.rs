@@ -254,10 +254,236 @@ fn learning_rates(recipe: &Recipe, steps_per_epoch: usize) -> Result<ModuleLrSch
 
 #[cfg(test)]
 mod tests {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::nn::conv::Conv2dConfig;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::{GradientsAccumulator, GradientsParams};
+    use burn::tensor::Tensor;
+    use burn::tensor::activation::relu;
+    use burn::train::TrainStep;
+    use linearconv::{Conv, ConvConfig};
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::data::DatasetName;
-    use crate::models::NetworkName;
-    use crate::recipe::RecipeName;
+    use crate::data::{DatasetName, LoaderConfig};
+    use crate::models::{NetworkConfig, NetworkName};
+    use crate::recipe::{PruningSchedule, RecipeName};
+
+    /// A network that neither normalizes over a batch nor drops anything, so that a step is a sum
+    /// over images.
+    #[derive(Module, Debug)]
+    struct Plain {
+        first: Conv,
+        second: Conv,
+        head: Linear,
+    }
+
+    impl Plain {
+        fn new(policy: &ConvConfig, device: &Device) -> Self {
+            let conv = |channels| {
+                let layer = Conv2dConfig::new(channels, [5, 5]).with_stride([2, 2]);
+                policy.with_layer(layer).init(device)
+            };
+            Self {
+                first: conv([1, 12]),
+                second: conv([12, 16]),
+                head: LinearConfig::new(16, 10).init(device),
+            }
+        }
+    }
+
+    impl Network for Plain {
+        fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+            let maps = relu(self.first.forward(images));
+            let maps = relu(self.second.forward(maps));
+            self.head.forward(maps.mean_dims(&[2, 3]).flatten(1, 3))
+        }
+    }
+
+    /// 20 steps on 16 digits each, the last on 12; regularized often, and pruned.
+    fn short_recipe() -> Recipe {
+        Recipe {
+            epochs: 1,
+            batch_size: 16,
+            regularization_interval: 3,
+            pruning: PruningSchedule::Ramp { interval: 3 },
+            train_limit: Some(332),
+            validation_share: 16.0 / 332.0,
+            ..recipe(RecipeName::Fast)
+        }
+    }
+
+    fn loaders(recipe: &Recipe, devices: usize) -> Loaders {
+        let name = DatasetName::MnistMini;
+        let config = LoaderConfig {
+            batch_size: recipe.batch_size,
+            validation_share: recipe.validation_share,
+            train_limit: recipe.train_limit,
+            test_limit: Some(1),
+            seed: 5,
+            first_epoch: 1,
+            devices,
+        };
+        let dataset = name.load(None, false).expect("embedded");
+        Loaders::new(name, dataset, &config, &Device::flex()).expect("enough")
+    }
+
+    /// Trains in a folder, from which Burn reads the weights of a checkpoint as late as it can.
+    fn train<N: Network>(
+        network: N,
+        coefficients: Option<CoefficientsConfig>,
+        devices: usize,
+        folder: &TempDir,
+    ) -> Trained<N> {
+        let recipe = short_recipe();
+        let session = Session {
+            folder: folder.path(),
+            recipe: &recipe,
+            coefficients,
+            finished_epochs: 0,
+        };
+        let workplace = Workplace {
+            devices: vec![Device::flex(); devices],
+            parallel: Parallel::Multi,
+            reading_interval: Duration::from_secs(1),
+        };
+        let trained = session.train(network, &loaders(&recipe, devices), &workplace);
+        trained.expect("trained")
+    }
+
+    /// The trained values, running statistics left out.
+    fn weights<M: Module>(module: &M) -> Vec<f32> {
+        struct Collect(Vec<f32>);
+        impl ModuleVisitor for Collect {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.is_require_grad() {
+                    let values = param.val().try_to_vec_as::<f32>();
+                    self.0.extend(values.expect("values"));
+                }
+            }
+        }
+        let mut collect = Collect(Vec::new());
+        module.visit(&mut collect);
+        collect.0
+    }
+
+    #[track_caller]
+    fn assert_close(ours: &[f32], theirs: &[f32], tolerance: f32, what: &str) {
+        assert_eq!(ours.len(), theirs.len());
+        for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
+            assert!((a - b).abs() <= tolerance, "{what}, {index}: {a} and {b}");
+        }
+    }
+
+    #[test]
+    fn several_devices_train_as_one_with_the_same_batches() {
+        let full = CoefficientsConfig::Full;
+        let rank = CoefficientsConfig::RankRatio { ratio: 0.5 };
+        let sparse = CoefficientsConfig::Sparse { sparsity: 0.5 };
+        for coefficients in [None, Some(full), Some(rank), Some(sparse)] {
+            let policy = coefficients.map_or(ConvConfig::dense(), ConvConfig::linear);
+            let device = Device::flex().autodiff();
+            let network = with_fixed_values(Plain::new(&policy, &device).train());
+            let folder = || tempfile::tempdir().expect("a temporary folder");
+            let folders = [folder(), folder(), folder()];
+            let one = train(network.clone(), coefficients, 1, &folders[0]);
+            for devices in [2, 3] {
+                let folder = &folders[devices - 1];
+                let several = train(network.clone(), coefficients, devices, folder);
+                let what = format!("{coefficients:?}, {devices} devices");
+                let losses = |trained: &Trained<Plain>| {
+                    let epoch = &trained.epochs[0];
+                    [epoch.train_loss, epoch.valid_loss].map(|loss| loss as f32)
+                };
+                assert_close(&losses(&several), &losses(&one), 1e-4, &what);
+                let [ours, theirs] = [&several, &one]
+                    .map(|trained| weights(&trained.classifier.network.clone().train()));
+                assert_close(&ours, &theirs, 1e-4, &what);
+                let [ours, theirs] = [&several, &one]
+                    .map(|trained| linearconv::pruning::sparsity(&trained.classifier));
+                assert_eq!(ours, theirs, "{what}");
+                assert_eq!(ours > 0.0, coefficients == Some(sparse), "{what}");
+                assert_eq!(
+                    several.epochs[0].valid_accuracy,
+                    one.epochs[0].valid_accuracy
+                );
+            }
+        }
+    }
+
+    /// Batch normalization sees the images of its device alone, as PyTorch's data parallelism has it
+    /// too. What remains equal: one device that goes through the parts of every batch in turn.
+    #[test]
+    fn several_devices_train_as_one_that_accumulates_their_gradients() {
+        let coefficients = Some(CoefficientsConfig::Full);
+        let config = NetworkConfig {
+            conv: ConvConfig::linear(CoefficientsConfig::Full),
+            channels: 1,
+            classes: 10,
+        };
+        let device = Device::flex().autodiff();
+        let network = NetworkName::Base.try_init(&config, &device).expect("valid");
+        let network = with_fixed_values(network.train());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let several = train(network.valid().train(), coefficients, 2, &folder);
+
+        let recipe = short_recipe();
+        let loaders = loaders(&recipe, 2);
+        let steps = loaders.steps_per_epoch;
+        let mut one = Classifier::new(network, &recipe, coefficients, steps, 0).expect("valid");
+        let mut optimizer = AdamConfig::new().with_epsilon(1e-8).init();
+        let mut rates = learning_rates(&recipe, steps).expect("valid");
+        let devices = vec![device.clone(); 2];
+        let parts = burn::data::dataloader::split::split_dataloader(loaders.train, &devices);
+        let mut parts: Vec<_> = parts.iter().map(|part| part.iter()).collect();
+        for _ in 0..steps {
+            let mut sum = GradientsAccumulator::new();
+            for part in &mut parts {
+                let batch = part.next().expect("a part").expect("a batch");
+                let gradients: GradientsParams = TrainStep::step(&one, batch).grads;
+                sum.accumulate(&one, gradients);
+            }
+            one = one.optimize(&mut optimizer, rates.step(), sum.grads());
+        }
+        let ours = weights(&several.classifier.network.train());
+        assert_close(&ours, &weights(&one.network), 1e-4, "base");
+    }
+
+    #[test]
+    fn several_devices_are_refused_what_burn_cannot_do() {
+        let flags = ["base", "--devices", "2", "--parallel", "ddp"];
+        let args = <crate::cli::Args as clap::Parser>::try_parse_from(flags).expect("flags");
+        let Err(error) = Workplace::new(&args.training) else {
+            panic!("flex does not reduce")
+        };
+        let error = error.to_string();
+        assert!(error.contains("cuda and remote, not on flex"), "{error}");
+    }
+
+    /// Drawn from a generator of the test: Burn's is one for all threads, hence for all tests.
+    fn with_fixed_values<M: Module>(module: M) -> M {
+        struct Fill(u64);
+        impl burn::module::ModuleMapper for Fill {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if D < 2 {
+                    return param;
+                }
+                self.0 += 1;
+                let seed = self.0;
+                param.map(|old| {
+                    let shape = old.shape();
+                    let scale = (3.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
+                    let unit = |random: u64| (random >> 11) as f32 / (1u64 << 52) as f32 - 1.0;
+                    let values = (0..shape.num_elements() as u64)
+                        .map(|index| scale * unit(crate::data::split_mix(seed, index)));
+                    let data = burn::tensor::TensorData::new(values.collect::<Vec<_>>(), shape);
+                    let new = Tensor::from_data(data, &old.device());
+                    new.set_require_grad(old.is_require_grad())
+                })
+            }
+        }
+        module.map(&mut Fill(0))
+    }
 
     fn rates(recipe: &Recipe, steps_per_epoch: usize) -> Vec<f64> {
         let mut schedule = learning_rates(recipe, steps_per_epoch).expect("valid");

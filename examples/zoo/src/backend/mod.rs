@@ -12,8 +12,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 use clap::ValueEnum;
-use clap::builder::{PossibleValue, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::builder::TypedValueParser;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -198,6 +197,20 @@ impl DeviceName {
     }
 }
 
+impl DeviceName {
+    /// What the device is, in words.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub fn describe(&self) -> Result<String, Error> {
+        let device = self.device()?;
+        describe(self.backend, &device).map_err(|reason| Error::Device {
+            name: self.to_string(),
+            reason,
+        })
+    }
+}
+
 /// Which backends are compiled in and which devices are there, a line for each.
 pub fn list() -> String {
     let mut lines = Vec::new();
@@ -256,10 +269,10 @@ fn describe(backend: Backend, device: &Device) -> Result<String, String> {
         Backend::Wgpu => wgpu::describe(device),
         #[cfg(feature = "cuda")]
         Backend::Cuda => cuda::describe(device),
+        Backend::Remote => Ok(format!("{device:?}")),
         _ => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let plural = if cores == 1 { "" } else { "s" };
-            let _ = device;
             Ok(format!("CPU, {cores} core{plural}"))
         }
     }
@@ -291,14 +304,19 @@ impl TypedValueParser for DeviceNameParser {
         value: &std::ffi::OsStr,
     ) -> Result<DeviceName, clap::Error> {
         if value == "list" {
-            return Err(clap::Error::raw(ErrorKind::DisplayHelp, list() + "\n"));
+            return Err(as_help(list()));
         }
         let parse: fn(&str) -> Result<DeviceName, String> = str::parse;
         parse.parse_ref(command, arg, value)
     }
+}
 
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        None
+/// A text that clap prints as it prints a help text: to stdout, and then it ends the program.
+fn as_help(text: String) -> clap::Error {
+    let help = clap::Command::new("list").override_help(text + "\n");
+    match help.try_get_matches_from(["list", "--help"]) {
+        Err(help) => help,
+        Ok(_) => clap::Error::new(clap::error::ErrorKind::DisplayHelp),
     }
 }
 

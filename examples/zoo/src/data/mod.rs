@@ -12,6 +12,8 @@ mod mnist;
 mod svhn;
 
 pub use augmentation::Augmentation;
+#[cfg(test)]
+pub(crate) use augmentation::split_mix;
 pub use batch::{ImageBatch, ImageBatcher, Sample};
 pub use error::Error;
 pub use loaders::{LoaderConfig, Loaders};

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The table of one GPU, as JSON and as Markdown, in less than nine minutes from a built binary:
+#
+#   benches/gpu.sh                              builds the bench, then measures --backend wgpu
+#   benches/gpu.sh --backend cuda               the same by CUDA
+#   benches/gpu.sh --data-dir data/cifar10      trains on CIFAR-10 too
+#   GPU_BENCH=./gpu benches/gpu.sh              measures with a binary that was built elsewhere
+#
+# The results go to gpu/gpu.json and gpu/gpu.md, or to another --out-dir.
+set -euo pipefail
+
+note="$(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+if [ -n "${GPU_BENCH:-}" ]; then
+    exec "$GPU_BENCH" --note "$note" "$@"
+fi
+feature=wgpu
+[[ " $* " == *" cuda"* ]] && feature=cuda
+exec cargo bench --profile dev --bench gpu --features "$feature" -- --note "$note" "$@"

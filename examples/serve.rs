@@ -1,0 +1,11 @@
+//! Devices of this process for runs of others:
+//! `cargo run --example serve --features remote -- --port 3000`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use linearconv_zoo::serve::{ServeArgs, serve};
+
+fn main() -> ExitCode {
+    linearconv_zoo::exit(serve(&ServeArgs::parse()))
+}

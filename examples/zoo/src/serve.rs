@@ -1,0 +1,39 @@
+//! A process that computes for others, by Burn's remote backend.
+
+use clap::Parser;
+
+use crate::Error;
+use crate::backend::{DeviceName, DeviceNameParser, remote};
+use crate::cli::positive;
+
+/// Compute for runs of other processes, which name this one by
+/// `--backend remote:ws://HOST:PORT`. Whoever reaches the port can use the devices, and reads and
+/// writes are not encrypted: serve in a network that you trust.
+#[derive(Parser, Clone, Debug)]
+pub struct ServeArgs {
+    /// The first device to serve; `list` prints what is there.
+    #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser, default_value = "flex")]
+    pub backend: DeviceName,
+
+    /// Serve N devices, from that of --backend on.
+    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 1)]
+    pub devices: usize,
+
+    /// The port to listen on.
+    #[arg(long, value_name = "PORT", default_value_t = 3000)]
+    pub port: u16,
+}
+
+/// Serves until the process is interrupted.
+///
+/// # Errors
+/// Those of [`DeviceName::devices`], and [`Error::Device`] where the port cannot be served.
+pub fn serve(args: &ServeArgs) -> Result<&'static str, Error> {
+    let devices = args.backend.devices(args.devices)?;
+    eprintln!("{} on port {}", args.backend, args.port);
+    remote::serve(devices, args.port).map_err(|reason| Error::Device {
+        name: format!("port {}", args.port),
+        reason,
+    })?;
+    Ok("")
+}
