@@ -18,6 +18,7 @@ mod progress;
 pub mod recipe;
 pub mod report;
 mod run;
+mod saving;
 #[cfg(feature = "remote")]
 pub mod serve;
 mod session;

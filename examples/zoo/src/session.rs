@@ -14,7 +14,8 @@ use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::train::checkpoint::{
-    ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
+    ComposedCheckpointingStrategy, FileCheckpointer, KeepLastNCheckpoints,
+    MetricCheckpointingStrategy,
 };
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{
@@ -31,6 +32,7 @@ use crate::models::Network;
 use crate::progress::{Lines, StepTimes};
 use crate::recipe::{Recipe, Schedule};
 use crate::report::Epoch;
+use crate::saving::{Announced, Part};
 use crate::training::Classifier;
 
 /// One training.
@@ -148,18 +150,26 @@ impl Session<'_> {
             Direction::Highest,
             Split::Valid,
         );
-        let checkpoints = ComposedCheckpointingStrategy::builder()
+        let strategy = ComposedCheckpointingStrategy::builder()
             .add(KeepLastNCheckpoints::new(2))
             .add(best)
             .build();
+        let pending = classifier.checkpoints.clone();
+        let part = |name| Part {
+            files: FileCheckpointer::new(self.folder.join(CHECKPOINTS), name),
+            pending: pending.clone(),
+        };
         let (train, valid) = (loaders.train.clone(), loaders.valid.clone());
         let mut training = SupervisedTraining::new(self.folder, train, valid)
             .metric_train_numeric(accuracy(interval, reads.clone()))
             .metric_train_numeric(loss(interval, reads.clone()))
             .metric_valid_numeric(accuracy(interval, Reads::default()))
             .metric_valid_numeric(loss(interval, Reads::default()))
-            .with_default_checkpointers()
-            .with_checkpointing_strategy(checkpoints)
+            .with_custom_checkpointers(part(MODEL), part(OPTIMIZER), part(SCHEDULER))
+            .with_checkpointing_strategy(Announced {
+                strategy,
+                pending: pending.clone(),
+            })
             .with_application_logger(None)
             .with_progress_logger(times.clone())
             .with_training_strategy(workplace.strategy().into())
@@ -200,7 +210,7 @@ impl Session<'_> {
         let epochs = Epoch::read_all(self.folder, self.recipe.epochs);
         let kept = epochs
             .iter()
-            .filter(|epoch| checkpoint(self.folder, "model", epoch.epoch).exists());
+            .filter(|epoch| checkpoint(self.folder, MODEL, epoch.epoch).exists());
         let best = kept.max_by(|a, b| a.valid_accuracy.total_cmp(&b.valid_accuracy));
         let Some(best_epoch) = best.map(|epoch| epoch.epoch) else {
             let reason = "no epoch has left a checkpoint, so there are no weights to test";
@@ -208,7 +218,7 @@ impl Session<'_> {
         };
         let classifier = result
             .model
-            .try_load_file(checkpoint(self.folder, "model", best_epoch))?
+            .try_load_file(checkpoint(self.folder, MODEL, best_epoch))?
             .valid();
         Ok((classifier, epochs, best_epoch))
     }
@@ -216,15 +226,20 @@ impl Session<'_> {
 
 /// Whether the folder holds all that a training needs to go on after an epoch.
 pub(crate) fn has_checkpoint(folder: &Path, epoch: usize) -> bool {
-    let parts = ["model", "optim", "scheduler"];
-    parts
+    [MODEL, OPTIMIZER, SCHEDULER]
         .iter()
         .all(|part| checkpoint(folder, part, epoch).exists())
 }
 
-/// Where burn-train keeps a part of its state.
+/// Where checkpoints are in a run's folder, and their parts.
+const CHECKPOINTS: &str = "checkpoint";
+const MODEL: &str = "model";
+const OPTIMIZER: &str = "optim";
+const SCHEDULER: &str = "scheduler";
+
+/// The file of a part, as burn-train names it.
 fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
-    folder.join(format!("checkpoint/{part}-{epoch}.bpk"))
+    folder.join(CHECKPOINTS).join(format!("{part}-{epoch}.bpk"))
 }
 
 /// The learning rate of every step.

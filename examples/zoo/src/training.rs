@@ -15,6 +15,7 @@ use crate::answers::{Answers, correct};
 use crate::data::ImageBatch;
 use crate::models::Network;
 use crate::recipe::{PruningSchedule, Recipe};
+use crate::saving::Pending;
 
 /// What is added to the cross-entropy, and on which batches.
 #[derive(Clone, Debug)]
@@ -106,6 +107,9 @@ pub struct Classifier<N: Network> {
     regularization: Regularization,
     #[module(skip)]
     pruning: Option<(Pruning, usize)>,
+    /// What a step must wait for.
+    #[module(skip)]
+    pub(crate) checkpoints: Pending,
 }
 
 impl<N: Network> Classifier<N> {
@@ -127,6 +131,7 @@ impl<N: Network> Classifier<N> {
             label_smoothing: recipe.label_smoothing,
             regularization: Regularization::new(recipe, coefficients),
             pruning: Pruning::new(recipe, coefficients, recipe.epochs * steps_per_epoch)?,
+            checkpoints: Pending::default(),
         })
     }
 
@@ -182,6 +187,7 @@ impl<N: Network> TrainStep for Classifier<N> {
     type Output = Answers;
 
     fn step(&self, batch: ImageBatch) -> TrainOutput<Answers> {
+        self.checkpoints.wait();
         let scores = self.network.forward(batch.images);
         // The answers have the plain cross-entropy, so that the curves of all recipes and variants
         // compare.

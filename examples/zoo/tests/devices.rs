@@ -8,12 +8,15 @@ use linearconv_zoo::report::Report;
 
 use common::{kill_in_third_epoch, run};
 
-/// Two places to compute: the same weights and batches give the same results there, up to rounding
-/// and to what batch normalization sees.
-fn places() -> [&'static str; 2] {
+/// Two places to compute, and how close their losses are for the same weights and batches: up to
+/// rounding; on two devices, batch normalization sees half of a batch.
+fn places() -> ([&'static str; 2], f64) {
     match cfg!(feature = "wgpu") {
-        true => ["--backend flex", "--backend wgpu"],
-        false => ["--backend flex --devices 1", "--backend flex --devices 2"],
+        true => (["--backend flex", "--backend wgpu"], 1e-3),
+        false => (
+            ["--backend flex --devices 1", "--backend flex --devices 2"],
+            0.05,
+        ),
     }
 }
 
@@ -26,7 +29,7 @@ fn losses(report: &Report) -> [f64; 2] {
 #[test]
 fn a_run_goes_on_where_another_device_has_left_it() {
     let parent = tempfile::tempdir().expect("a temporary folder");
-    let [here, there] = places();
+    let ([here, there], tolerance) = places();
     for (first, second) in [(here, there), (there, here)] {
         let folder = parent.path().join(first.replace(' ', "-"));
         let place = format!("--out-dir {}", folder.display());
@@ -51,7 +54,7 @@ fn a_run_goes_on_where_another_device_has_left_it() {
         for (ours, theirs) in losses(&resumed).iter().zip(losses(&all)) {
             let difference = (ours - theirs).abs() / theirs;
             assert!(
-                difference < 0.05,
+                difference < tolerance,
                 "{first}, then {second}: {ours} and {theirs}"
             );
         }
