@@ -74,6 +74,11 @@ extern crate std;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Runs the examples of the page on backends.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backends.md")]
+struct Backends;
+
 #[cfg(feature = "fit")]
 mod budget;
 mod coefficients;

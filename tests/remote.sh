@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains in two processes on this machine, by Burn's remote backend: a server with two devices, and
-# a run that computes on them. It uses the loopback interface alone.
+# Trains in two processes on this machine, by Burn's remote backend: a server, and a run that
+# computes there, over the loopback interface.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ programs=$(cargo metadata --locked --no-deps --format-version 1 |
     sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
 folder=$(mktemp -d)
 port=${PORT:-38417}
-"$programs/serve" --backend flex --devices 2 --port "$port" 2>"$folder/server.log" &
+"$programs/serve" --backend flex --port "$port" >"$folder/server.log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null; rm -rf "$folder"' EXIT
 # The server listens a moment after it has started.
@@ -18,7 +18,5 @@ for _ in $(seq 50); do
     sleep 0.2
 done
 
-for devices in 1 2; do
-    "$programs/base" --backend "remote:ws://127.0.0.1:$port" --devices "$devices" \
-        --variant rank --epochs 1 --out-dir "$folder/run-$devices"
-done
+"$programs/base" --backend "remote:ws://127.0.0.1:$port" --variant rank --epochs 1 \
+    --out-dir "$folder/run"

@@ -154,7 +154,7 @@ pub enum Parallel {
     /// The first device adds up the gradients of all and makes the step.
     #[default]
     Multi,
-    /// Every device makes the step, with gradients that all have reduced; needs cuda or remote.
+    /// Every device makes the step, with gradients that all have reduced; needs cuda.
     Ddp,
 }
 

@@ -224,3 +224,47 @@ impl EvaluationProgressLogger for Lines {
 impl MetricsRendererEvaluation for Lines {
     fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps that a split of training has timed, by whether the device was read after each part.
+    fn steps(devices: usize, reads_after: &[bool]) -> (usize, usize) {
+        let reads = Reads::default();
+        let mut times = StepTimes::new(reads.clone(), devices);
+        times.start_split("train", reads_after.len());
+        for (items, read) in reads_after.iter().enumerate() {
+            if *read {
+                reads.add();
+            }
+            times.update_split(items);
+        }
+        let before_the_end = times.steps();
+        times.end_split();
+        (before_the_end, times.steps())
+    }
+
+    #[test]
+    fn steps_are_timed_from_reading_to_reading() {
+        assert_eq!(steps(1, &[true; 4]), (4, 4));
+        assert_eq!(steps(1, &[false, false, true, false]), (3, 4));
+        assert_eq!(steps(1, &[]), (0, 0));
+    }
+
+    #[test]
+    fn the_parts_of_several_devices_are_one_step() {
+        assert_eq!(steps(2, &[true; 6]), (3, 3));
+        // A reading between the parts of a step waits for the step.
+        assert_eq!(steps(2, &[true, false, false, false]), (1, 2));
+    }
+
+    #[test]
+    fn validation_is_not_timed() {
+        let mut times = StepTimes::new(Reads::default(), 1);
+        times.start_split("valid", 1);
+        times.update_split(1);
+        times.end_split();
+        assert_eq!((times.steps(), times.median()), (0, None));
+    }
+}

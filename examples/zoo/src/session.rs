@@ -62,16 +62,22 @@ impl Workplace {
     /// [`Error::Flags`] where the devices cannot train that way.
     pub(crate) fn new(training: &TrainingArgs) -> Result<Self, Error> {
         let name = training.device_name();
-        let parallel = training.parallel;
-        if parallel == Parallel::Ddp && !matches!(name.backend, Backend::Cuda | Backend::Remote) {
+        let (parallel, count) = (training.parallel, training.devices.unwrap_or(1));
+        if parallel == Parallel::Ddp && name.backend != Backend::Cuda {
             let reason = format!(
-                "--parallel ddp: Burn 0.22 reduces gradients on cuda and remote, not on {name}; \
-                 --parallel multi works everywhere"
+                "--parallel ddp: Burn 0.22 reduces gradients over devices on cuda, not on {name}; \
+                 --parallel multi works on flex, ndarray, wgpu and cuda"
             );
             return Err(Error::Flags(reason));
         }
+        if count > 1 && name.backend == Backend::Remote {
+            // The server loses them at random, and the run then waits for ever.
+            let reason = "--devices: Burn 0.22 loses tensors that move between two devices of a \
+                          server; train on one of them";
+            return Err(Error::Flags(reason.into()));
+        }
         Ok(Self {
-            devices: name.devices(training.devices.unwrap_or(1))?,
+            devices: name.devices(count)?,
             parallel,
             // A CPU is never waited for. On others, as often as a person reads.
             reading_interval: match name.backend.is_asynchronous() {
@@ -466,13 +472,21 @@ mod tests {
 
     #[test]
     fn several_devices_are_refused_what_burn_cannot_do() {
-        let flags = ["base", "--devices", "2", "--parallel", "ddp"];
-        let args = <crate::cli::Args as clap::Parser>::try_parse_from(flags).expect("flags");
-        let Err(error) = Workplace::new(&args.training) else {
-            panic!("flex does not reduce")
-        };
-        let error = error.to_string();
-        assert!(error.contains("cuda and remote, not on flex"), "{error}");
+        for (flags, expected) in [
+            ("--parallel ddp", "on cuda, not on flex"),
+            (
+                "--backend remote:ws://192.0.2.1:3000",
+                "between two devices of a server",
+            ),
+        ] {
+            let flags = format!("base --devices 2 {flags}");
+            let args = <crate::cli::Args as clap::Parser>::try_parse_from(flags.split(' '));
+            let Err(error) = Workplace::new(&args.expect("flags").training) else {
+                panic!("{flags} is not refused")
+            };
+            let error = error.to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     /// Drawn from a generator of the test: Burn's is one for all threads, hence for all tests.
