@@ -1,7 +1,7 @@
 //! The table of one GPU: layers, networks in images per second, and what a fixed number of epochs
 //! reaches on CIFAR-10. `benches/gpu.sh` runs it.
 
-mod common;
+mod timing;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,11 +15,11 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::Parser;
-use common::{Contestant, medians, open, time};
 use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
 use linearconv_zoo::backend::{DeviceName, DeviceNameParser};
 use linearconv_zoo::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName};
 use serde_json::{Value, json};
+use timing::{Contestant, medians, open, time};
 
 /// Measure a GPU and write the table as JSON and as Markdown.
 #[derive(Parser)]

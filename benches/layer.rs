@@ -2,6 +2,7 @@
 //! MobileNetV2: `cargo bench --bench layer -- --help`.
 
 mod common;
+mod timing;
 
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Parser;
-use common::{Args, Contestant, Report, medians, time};
+use common::{Args, Report};
 use linearconv::{
     CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv, LinearConv2dConfig, conv2d,
 };
+use timing::{Contestant, medians, time};
 
 struct Shape {
     channels: usize,
@@ -124,7 +126,7 @@ fn main() {
         true => (&[1, 16], Duration::from_millis(300)),
         false => (&[1, 16, 64], Duration::from_millis(1000)),
     };
-    let beside = args.beside().map(|(_, device)| device);
+    let beside = args.beside();
     let mut report = Report::new(&COLUMNS, &args);
     for pass in ["forward", "fwd+bwd"] {
         for &batch in batches {
@@ -184,19 +186,6 @@ fn measure(
         .collect();
 
     let size = [batch, shape.channels, shape.side, shape.side];
-    let input = Tensor::random(size, Distribution::Default, device);
-    let mut contestants: Vec<Contestant> = convs
-        .iter()
-        .zip(COLUMNS)
-        .map(|(conv, column)| -> Contestant {
-            let input = input.clone();
-            Box::new(move || match column {
-                KERNEL => run(&input, backward, |input| our_kernel(conv, input)),
-                SPLIT_CONV2D => run(&input, backward, |input| dense(conv).forward(input)),
-                _ => run(&input, backward, |input| conv.forward(input)),
-            })
-        })
-        .collect();
     let elsewhere = beside.map(|device| {
         let autodiff = device.clone().autodiff();
         let policies = [
@@ -211,6 +200,19 @@ fn measure(
             (conv, input.clone())
         })
     });
+    let input = Tensor::random(size, Distribution::Default, device);
+    let mut contestants: Vec<Contestant> = convs
+        .iter()
+        .zip(COLUMNS)
+        .map(|(conv, column)| -> Contestant {
+            let input = input.clone();
+            Box::new(move || match column {
+                KERNEL => run(&input, backward, |input| our_kernel(conv, input)),
+                SPLIT_CONV2D => run(&input, backward, |input| dense(conv).forward(input)),
+                _ => run(&input, backward, |input| conv.forward(input)),
+            })
+        })
+        .collect();
     for (conv, input) in elsewhere.iter().flatten() {
         contestants.push(Box::new(move || {
             run(input, backward, |input| conv.forward(input))

@@ -1,6 +1,7 @@
 //! Whole networks with LinearConv against their dense twins: `cargo bench --bench model -- --help`.
 
 mod common;
+mod timing;
 
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::Parser;
-use common::{Args, BESIDE, Contestant, Report, medians, time};
+use common::{Args, BESIDE, Report};
 use linearconv::{
     CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, correlation_loss,
 };
 use linearconv_zoo::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName};
+use timing::{Contestant, medians, time};
 
 const COLUMNS: [&str; 7] = [
     "dense",
@@ -39,7 +41,7 @@ fn main() {
             NetworkName::MobileNetV2,
         ],
     };
-    let beside = args.beside().map(|(_, device)| device);
+    let beside = args.beside();
     let beside = beside.as_ref();
     let mut report = Report::new(&COLUMNS, &args);
     let mut overheads = Vec::new();
