@@ -48,6 +48,10 @@ struct Args {
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
+    /// Use the first N test images of CIFAR-10.
+    #[arg(long, value_name = "N")]
+    test_limit: Option<usize>,
+
     /// Where `gpu.json`, `gpu.md` and the runs go.
     #[arg(long, value_name = "DIR", default_value = "gpu")]
     out_dir: PathBuf,
@@ -213,15 +217,15 @@ impl Table {
             ("--batch-size", args.batch.to_string()),
             ("--out-dir", folder.display().to_string()),
         ];
-        let limit = args
-            .train_limit
-            .map(|limit| ("--train-limit", limit.to_string()));
-        flags.extend(
-            values
-                .into_iter()
-                .chain(limit)
-                .flat_map(|(flag, value)| [flag.into(), value]),
-        );
+        let limits = [
+            ("--train-limit", args.train_limit),
+            ("--test-limit", args.test_limit),
+        ];
+        let limits = limits
+            .into_iter()
+            .filter_map(|(flag, limit)| Some((flag, limit?.to_string())));
+        let values = values.into_iter().chain(limits);
+        flags.extend(values.flat_map(|(flag, value)| [flag.into(), value]));
         let flags = linearconv_zoo::cli::Args::parse_from(flags);
         match linearconv_zoo::execute(NetworkName::Vgg11, flags) {
             Ok(report) => {

@@ -9,7 +9,8 @@
 # The results go to gpu/gpu.json and gpu/gpu.md, or to another --out-dir.
 set -euo pipefail
 
-note="$(date -u +%F), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+here=$(dirname "$0")
+note="$(date -u +%F), commit $(git -C "$here" rev-parse --short HEAD 2>/dev/null || echo unknown)"
 if [ -n "${GPU_BENCH:-}" ]; then
     exec "$GPU_BENCH" --note "$note" "$@"
 fi
