@@ -14,6 +14,7 @@ note="$(date -u +%F), commit $(git -C "$here" rev-parse --short HEAD 2>/dev/null
 if [ -n "${GPU_BENCH:-}" ]; then
     exec "$GPU_BENCH" --note "$note" "$@"
 fi
-feature=wgpu
-[[ " $* " == *" cuda"* ]] && feature=cuda
-exec cargo bench --profile dev --bench gpu --features "$feature" -- --note "$note" "$@"
+features=wgpu
+if [[ " $* " == *" cuda"* ]]; then features=wgpu,cuda; fi
+# The profile that the examples are built with: it is optimised, and Burn need not be built again.
+exec cargo bench --profile dev --bench gpu --features "$features" -- --note "$note" "$@"

@@ -33,7 +33,7 @@ pub enum Error {
     },
 
     /// The machine has fewer devices.
-    #[error("`{name}` is not there{}; there are\n{list}", and_more(*count))]
+    #[error("{}; there are\n{list}", absent(name, *count))]
     DeviceAbsent {
         /// The device that was asked for, the first of several.
         name: String,
@@ -101,9 +101,9 @@ pub enum Error {
     Figure(String),
 }
 
-fn and_more(count: usize) -> String {
+fn absent(name: &str, count: usize) -> String {
     match count {
-        1 => String::new(),
-        count => format!(" {count} times"),
+        1 => format!("`{name}` is not there"),
+        count => format!("there are not {count} devices from `{name}` on"),
     }
 }
