@@ -61,12 +61,19 @@ pub(crate) struct Part {
     pub(crate) pending: Pending,
 }
 
+/// Counts a file as written when it is dropped, so that nobody waits for one that panicked.
+struct Written<'a>(&'a Pending);
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        self.0.change(|count| *count = count.saturating_sub(1));
+    }
+}
+
 impl<R: Checkpoint> Checkpointer<R> for Part {
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
-        let saved = self.files.save(epoch, record);
-        self.pending
-            .change(|count| *count = count.saturating_sub(1));
-        saved
+        let _written = Written(&self.pending);
+        self.files.save(epoch, record)
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
@@ -75,5 +82,38 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
 
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
         self.files.restore(epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn left(pending: &Pending) -> usize {
+        let (count, _) = &*pending.0;
+        *count.lock().expect("nobody panics with the lock")
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_written_or_has_failed() {
+        let pending = Pending::default();
+        pending.change(|count| *count = 2);
+        let waiting = pending.clone();
+        let waiting = thread::spawn(move || {
+            waiting.wait();
+            left(&waiting)
+        });
+        drop(Written(&pending));
+        assert_eq!(left(&pending), 1);
+
+        let failing = pending.clone();
+        let failed = thread::spawn(move || {
+            let _written = Written(&failing);
+            panic!("a disk that is full");
+        });
+        assert!(failed.join().is_err());
+        assert_eq!(waiting.join().expect("it waits no longer"), 0);
     }
 }
