@@ -1,6 +1,7 @@
 //! The table of one GPU: layers, networks in images per second, and what a fixed number of epochs
 //! reaches on CIFAR-10. `benches/gpu.sh` runs it.
 
+mod networks;
 mod timing;
 
 use std::fmt::Write as _;
@@ -11,13 +12,13 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::optim::AdamConfig;
+use burn::tensor::{Device, Distribution, Tensor};
 use clap::Parser;
 use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
 use linearconv_zoo::backend::{DeviceName, DeviceNameParser};
-use linearconv_zoo::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName};
+use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
+use networks::{images, labels, step};
 use serde_json::{Value, json};
 use timing::{Contestant, medians, open, time};
 
@@ -81,15 +82,12 @@ const COLUMNS: [&str; 4] = [
     "full, factored",
     "rank 10, factored",
 ];
-const CLASSES: usize = 10;
 
 fn main() {
     let args = Args::parse();
     let device = open(&args.backend);
-    let gpu = args
-        .backend
-        .describe()
-        .unwrap_or_else(|error| error.to_string());
+    let gpu = args.backend.describe(&device);
+    let gpu = gpu.unwrap_or_else(|error| error.to_string());
     let mut table = Table {
         deadline: Instant::now() + Duration::from_secs_f64(args.minutes * 60.0),
         markdown: format!("# {gpu}\n\n`--backend {}`. {}\n", args.backend, args.note),
@@ -312,26 +310,15 @@ fn layer(shape: [usize; 4], batch: usize, backward: bool, device: &Device) -> Ve
     medians(&mut contestants, TURNS, ROW)
 }
 
-fn networks(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
-    let network = |conv| {
-        let config = NetworkConfig {
-            conv,
-            channels: 3,
-            classes: CLASSES,
-        };
-        network.try_init(&config, device).expect("a valid network")
-    };
-    policies().map(network).into()
-}
-
-fn images(batch: usize, device: &Device) -> Tensor<4> {
-    let size = [batch, 3, IMAGE_SIDE, IMAGE_SIDE];
-    Tensor::random(size, Distribution::Default, device)
+fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
+    policies()
+        .map(|conv| networks::init(network, conv, device))
+        .into()
 }
 
 fn infer(network: NetworkName, batch: usize, device: &Device) -> Vec<f64> {
     let images = images(batch, device);
-    let mut contestants: Vec<Contestant> = networks(network, device)
+    let mut contestants: Vec<Contestant> = contestants(network, device)
         .into_iter()
         .map(|network| -> Contestant {
             let images = images.clone();
@@ -344,21 +331,16 @@ fn infer(network: NetworkName, batch: usize, device: &Device) -> Vec<f64> {
 fn train(network: NetworkName, batch: usize, device: &Device) -> Vec<f64> {
     let autodiff = device.clone().autodiff();
     let images = images(batch, &autodiff);
-    let labels = Tensor::<1, Int>::arange(0..batch as i64, &autodiff);
-    let labels = labels.remainder_scalar(CLASSES as i64);
-    let mut contestants: Vec<Contestant> = networks(network, &autodiff)
+    let labels = labels(batch, &autodiff);
+    let mut contestants: Vec<Contestant> = contestants(network, &autodiff)
         .into_iter()
         .map(|network| -> Contestant {
             let (images, labels) = (images.clone(), labels.clone());
             let mut trainer = Some((network, AdamConfig::new().init()));
             Box::new(move || {
-                let (network, mut optimizer) = trainer.take().expect("put back after each step");
+                let (network, optimizer) = trainer.take().expect("put back after each step");
                 time(device, || {
-                    let scores = network.forward(images.clone());
-                    let cross_entropy = CrossEntropyLossConfig::new().init(&images.device());
-                    let loss = cross_entropy.forward(scores, labels.clone());
-                    let gradients = GradientsParams::from_grads(loss.backward(), &network);
-                    trainer = Some((optimizer.step(1e-3, network, gradients), optimizer));
+                    trainer = Some(step(network, optimizer, &images, &labels, false));
                 })
             })
         })

@@ -1,19 +1,18 @@
 //! Whole networks with LinearConv against their dense twins: `cargo bench --bench model -- --help`.
 
 mod common;
+mod networks;
 mod timing;
 
 use std::time::Duration;
 
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::optim::AdamConfig;
+use burn::tensor::Device;
 use clap::Parser;
 use common::{Args, BESIDE, Report};
-use linearconv::{
-    CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, correlation_loss,
-};
-use linearconv_zoo::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkConfig, NetworkName};
+use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
+use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
+use networks::{images, labels, step};
 use timing::{Contestant, medians, time};
 
 const COLUMNS: [&str; 7] = [
@@ -25,7 +24,6 @@ const COLUMNS: [&str; 7] = [
     "full, all mat",
     "rank 10, all mat",
 ];
-const CLASSES: usize = 10;
 const TRAINING_BATCH: usize = 50;
 /// Every how many batches the correlation loss is added, as the zoo's recipes do.
 const INTERVAL: f64 = 10.0;
@@ -91,14 +89,7 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
         materialized(full),
         materialized(rank_10),
     ]
-    .map(|conv| {
-        let config = NetworkConfig {
-            conv,
-            channels: 3,
-            classes: CLASSES,
-        };
-        network.try_init(&config, device).expect("a valid network")
-    })
+    .map(|conv| networks::init(network, conv, device))
     .into()
 }
 
@@ -120,11 +111,6 @@ fn on_both(
             .flat_map(|device| on(device, BESIDE.len())),
     );
     networks
-}
-
-fn images(batch: usize, device: &Device) -> Tensor<4> {
-    let size = [batch, 3, IMAGE_SIDE, IMAGE_SIDE];
-    Tensor::random(size, Distribution::Default, device)
 }
 
 /// Seconds of every contestant to classify a batch.
@@ -162,8 +148,7 @@ fn training(
     let mut contestants: Vec<Contestant> = Vec::new();
     for (network, device) in networks {
         let images = images(TRAINING_BATCH, &device);
-        let labels = Tensor::<1, Int>::arange(0..TRAINING_BATCH as i64, &device)
-            .remainder_scalar(CLASSES as i64);
+        let labels = labels(TRAINING_BATCH, &device);
         for regularized in [false, true] {
             let mut trainer = Some((network.clone(), AdamConfig::new().init()));
             let (images, labels, device) = (images.clone(), labels.clone(), device.clone());
@@ -184,23 +169,6 @@ fn training(
         .collect();
     let [plain, regularized] = pairs[2];
     (amortized, (regularized - plain) / INTERVAL / plain)
-}
-
-fn step(
-    network: AnyNetwork,
-    mut optimizer: ModuleOptimizer,
-    images: &Tensor<4>,
-    labels: &Tensor<1, Int>,
-    regularized: bool,
-) -> (AnyNetwork, ModuleOptimizer) {
-    let scores = network.forward(images.clone());
-    let cross_entropy = CrossEntropyLossConfig::new().init(&images.device());
-    let mut loss = cross_entropy.forward(scores, labels.clone());
-    if regularized {
-        loss = loss + correlation_loss(&network) * 0.01;
-    }
-    let gradients = GradientsParams::from_grads(loss.backward(), &network);
-    (optimizer.step(1e-3, network, gradients), optimizer)
 }
 
 /// How many turns a row takes at least, and how long.

@@ -27,7 +27,7 @@ pub struct Args {
     pub training: TrainingArgs,
 
     /// Continue the run whose results are in DIR from its last checkpoint, with its settings; on
-    /// other devices where --backend or --devices says so.
+    /// other devices where --backend, --devices or --parallel says so.
     #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
@@ -105,10 +105,9 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub devices: Option<usize>,
 
-    /// How several devices train together.
-    #[arg(long, value_enum, default_value = "multi")]
-    #[serde(default)]
-    pub parallel: Parallel,
+    /// How several devices train together [default: multi].
+    #[arg(long, value_enum)]
+    pub parallel: Option<Parallel>,
 
     /// Where the settings come from that no flag gives.
     #[arg(long, value_enum, default_value = "fast")]
@@ -148,11 +147,10 @@ pub struct TrainingArgs {
 }
 
 /// How several devices train together.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Parallel {
     /// The first device adds up the gradients of all and makes the step.
-    #[default]
     Multi,
     /// Every device makes the step, with gradients that all have reduced; needs cuda.
     Ddp,
@@ -162,6 +160,11 @@ impl TrainingArgs {
     /// Where to compute.
     pub fn device_name(&self) -> DeviceName {
         self.backend.clone().unwrap_or_default()
+    }
+
+    /// How many devices train.
+    pub fn device_count(&self) -> usize {
+        self.devices.unwrap_or(1)
     }
 
     /// The network for the data set, with convolutions of this kind.

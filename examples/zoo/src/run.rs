@@ -149,9 +149,9 @@ impl Run {
             loaders.test.num_items()
         );
         eprintln!("recipe        {recipe}");
-        let devices = match training.devices {
-            None | Some(1) => String::new(),
-            Some(count) => format!(" and on, {count} devices"),
+        let devices = match training.device_count() {
+            1 => String::new(),
+            count => format!(" and on, {count} devices"),
         };
         let name = training.device_name();
         eprintln!("backend       {name}{devices}, seed {}", training.seed);
@@ -181,7 +181,7 @@ pub(crate) fn load(
         test_limit: training.test_limit,
         seed: training.seed,
         first_epoch: finished_epochs + 1,
-        devices: training.devices.unwrap_or(1),
+        devices: training.device_count(),
     };
     Ok(Loaders::new(training.dataset, dataset, &config, device)?)
 }

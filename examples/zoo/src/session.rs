@@ -62,7 +62,8 @@ impl Workplace {
     /// [`Error::Flags`] where the devices cannot train that way.
     pub(crate) fn new(training: &TrainingArgs) -> Result<Self, Error> {
         let name = training.device_name();
-        let (parallel, count) = (training.parallel, training.devices.unwrap_or(1));
+        let parallel = training.parallel.unwrap_or(Parallel::Multi);
+        let count = training.device_count();
         if parallel == Parallel::Ddp && name.backend != Backend::Cuda {
             let reason = format!(
                 "--parallel ddp: Burn 0.22 reduces gradients over devices on cuda, not on {name}; \

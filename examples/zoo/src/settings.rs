@@ -81,6 +81,7 @@ impl Run {
         let training = &mut settings.training;
         training.backend = flags.backend.clone().or(training.backend.take());
         training.devices = flags.devices.or(training.devices);
+        training.parallel = flags.parallel.or(training.parallel);
         let epochs = settings.recipe.epochs;
         match (1..=epochs)
             .rev()

@@ -195,16 +195,13 @@ impl DeviceName {
         let open = |device| open(*backend, device).map_err(failed);
         wanted.into_iter().map(open).collect()
     }
-}
 
-impl DeviceName {
-    /// What the device is, in words.
+    /// What a device of this name is, in words.
     ///
     /// # Errors
-    /// As [`devices`](Self::devices).
-    pub fn describe(&self) -> Result<String, Error> {
-        let device = self.device()?;
-        describe(self.backend, &device).map_err(|reason| Error::Device {
+    /// [`Error::Device`] where it does not work.
+    pub fn describe(&self, device: &Device) -> Result<String, Error> {
+        describe(self.backend, device).map_err(|reason| Error::Device {
             name: self.to_string(),
             reason,
         })

@@ -205,6 +205,7 @@ impl DataLoader<ImageBatch> for EpochLoader {
             samples: samples.collect(),
             step: 0,
             processed: 0,
+            total: self.num_items(),
             loader: self,
         })
     }
@@ -232,6 +233,7 @@ struct Epoch<'a> {
     samples: Vec<Sample>,
     step: usize,
     processed: usize,
+    total: usize,
     loader: &'a EpochLoader,
 }
 
@@ -260,7 +262,7 @@ impl Iterator for Epoch<'_> {
 impl DataLoaderIterator<ImageBatch> for Epoch<'_> {
     fn progress(&self) -> Progress {
         let unit = Some("items".into());
-        Progress::new(self.processed, self.loader.num_items(), unit)
+        Progress::new(self.processed, self.total, unit)
     }
 }
 
