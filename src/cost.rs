@@ -105,17 +105,23 @@ impl LayerCost {
         }
     }
 
-    /// Whether the layer is smaller than its dense twin and expected to be faster, whatever the
-    /// size of its input: what [`ConvConfig::Auto`](crate::ConvConfig::Auto) asks.
+    /// Whether the layer has fewer parameters than its dense twin.
+    pub fn saves(&self) -> bool {
+        self.parameters() < self.dense().parameters()
+    }
+
+    /// Whether the layer [saves](Self::saves) parameters and is expected to be faster than its
+    /// dense twin, whatever the size of its input: what
+    /// [`ConvConfig::Auto`](crate::ConvConfig::Auto) asks.
     ///
     /// That is where the factored evaluation needs at most four fifths of the dense twin's
-    /// multiply-adds, hence of its weights too. See the layer bench.
+    /// multiply-adds. See the layer bench.
     pub fn pays(&self) -> bool {
         let [factored, dense] = [
             self.multiply_adds(Evaluation::Factored, 1),
             self.dense().multiply_adds(Evaluation::Materialized, 1),
         ];
-        self.groups == 1 && 5 * factored <= 4 * dense
+        self.groups == 1 && self.saves() && 5 * factored <= 4 * dense
     }
 
     fn filters(&self) -> usize {

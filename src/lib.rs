@@ -79,51 +79,29 @@ struct Readme;
 #[doc = include_str!("../docs/backends.md")]
 struct Backends;
 
-#[cfg(feature = "fit")]
-mod budget;
 mod coefficients;
 #[cfg(feature = "fit")]
-mod compression;
+mod compress;
 mod conv;
 mod convolution;
 mod correlation;
 mod cost;
 mod error;
-#[cfg(feature = "fit")]
-mod fit;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "fit")]
-mod from_conv2d;
 mod linear_conv2d;
-#[cfg(feature = "fit")]
-mod plan;
 pub mod pruning;
-#[cfg(feature = "fit")]
-mod reparameterize;
-#[cfg(feature = "fit")]
-mod responses;
-#[cfg(feature = "fit")]
-mod weights;
 
 pub use coefficients::{
     Coefficients, CoefficientsConfig, FullCoefficients, LowRankCoefficients, SparseCoefficients,
 };
 #[cfg(feature = "fit")]
-pub use compression::Compression;
+pub use compress::{
+    Choice, CombinedFilters, Compression, LinearConv, Plan, PlannedLayer, conv2d_weights, responses,
+};
 pub use conv::{Conv, ConvConfig};
 pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
 pub use cost::{Evaluation, LayerCost};
 pub use error::Error;
-#[cfg(feature = "fit")]
-pub use fit::Choice;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};
-#[cfg(feature = "fit")]
-pub use plan::{Plan, PlannedLayer};
-#[cfg(feature = "fit")]
-pub use reparameterize::{CombinedFilters, LinearConv};
-#[cfg(feature = "fit")]
-pub use responses::responses;
-#[cfg(feature = "fit")]
-pub use weights::conv2d_weights;

@@ -1,21 +1,20 @@
 //! How much of each convolution of a model to keep: the plan.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::format;
-use std::string::{String, ToString};
+use std::string::String;
 use std::vec::Vec;
 
 use burn::module::{Module, Param, ParamId, Reparameterizer};
 use burn::tensor::Tensor;
 
-use crate::budget::{Candidate, Goal, choose, loss};
+use super::choice::{Choice, worth_replacing};
+use super::decomposition::Spectrum;
+use super::reparameterization::{CombinedFilters, split};
+use super::search::{Candidate, Goal, choose, loss};
+use super::weights::Weights;
 use crate::coefficients::CoefficientsConfig;
 use crate::cost::{Evaluation, LayerCost};
 use crate::error::Error;
-use crate::fit::{Choice, Spectrum};
-use crate::reparameterize::{CombinedFilters, split};
-use crate::weights::Weights;
 
 /// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed and
 /// applied.
@@ -101,16 +100,12 @@ impl PlannedLayer {
 
     /// Everything worth choosing from.
     fn options(&self) -> Vec<Candidate> {
-        let [filters, channels, ..] = self.shape;
+        let [filters, ..] = self.shape;
         let mut options = std::vec![Candidate {
             choice: None,
             parameters: self.dense_parameters(),
             loss: 0.0,
         }];
-        if channels == 1 {
-            // Depthwise, most likely: filters of different channels have nothing in common.
-            return options;
-        }
         let steps = |total: usize| {
             let mut steps: Vec<usize> = (1..STEPS).map(|step| total * step / STEPS).collect();
             steps.dedup();
@@ -133,7 +128,7 @@ impl PlannedLayer {
                 let Some(cost) = self.cost(Some(choice)) else {
                     continue;
                 };
-                if cost.parameters() < self.dense_parameters() {
+                if worth_replacing(self.shape, &cost) {
                     options.push(Candidate {
                         choice: Some(choice),
                         parameters: cost.parameters(),
@@ -150,7 +145,7 @@ impl PlannedLayer {
 const STEPS: usize = 16;
 
 /// See [`Plan::error`].
-fn error_of_all(errors: &[f64]) -> f64 {
+pub(super) fn error_of_all(errors: &[f64]) -> f64 {
     let losses: f64 = errors.iter().copied().map(loss).sum();
     let mean = losses / errors.len().max(1) as f64;
     (1.0 - (-mean).exp()).sqrt()
@@ -173,7 +168,7 @@ impl Plan {
         error_of_all(&self.errors())
     }
 
-    fn errors(&self) -> Vec<f64> {
+    pub(super) fn errors(&self) -> Vec<f64> {
         self.layers.iter().map(PlannedLayer::error).collect()
     }
 
@@ -248,91 +243,5 @@ impl Reparameterizer for Apply<'_> {
             }
             None => (param, None),
         }
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths = self.layers.iter().map(|layer| layer.path.len());
-        let width = widths.max().unwrap_or(0).max("layer".len());
-        let row = |f: &mut fmt::Formatter<'_>, cells: [String; 8]| {
-            let [
-                path,
-                shape,
-                choice,
-                before,
-                after,
-                error,
-                adds_before,
-                adds_after,
-            ] = cells;
-            writeln!(
-                f,
-                "{path:<width$} {shape:<18} {choice:<16} {before:>9} {after:>9} {error:>7} \
-                 {adds_before:>13} {adds_after:>11}"
-            )
-        };
-        let header = [
-            "layer",
-            "shape",
-            "chosen",
-            "weights",
-            "kept",
-            "error",
-            "multiply-adds",
-            "factored",
-        ];
-        row(f, header.map(String::from))?;
-        let errors = self.errors();
-        for (layer, error) in self.layers.iter().zip(&errors) {
-            let choice = match layer.choice {
-                None => "dense".into(),
-                Some(Choice {
-                    primary,
-                    coefficients: CoefficientsConfig::LowRank { rank },
-                }) => format!("{primary} + rank {rank}"),
-                Some(Choice {
-                    primary,
-                    coefficients: CoefficientsConfig::RankRatio { ratio },
-                }) => format!("{primary} + rank {ratio}m"),
-                Some(Choice {
-                    primary,
-                    coefficients: CoefficientsConfig::Sparse { .. },
-                }) => format!("{primary} + sparse"),
-                Some(Choice {
-                    primary,
-                    coefficients: CoefficientsConfig::Full,
-                }) => format!("{primary} + full"),
-            };
-            row(
-                f,
-                [
-                    layer.path.clone(),
-                    format!("{:?}", layer.shape),
-                    choice,
-                    layer.dense_parameters().to_string(),
-                    layer.parameters().to_string(),
-                    format!("{error:.4}"),
-                    layer.dense_multiply_adds().to_string(),
-                    layer.multiply_adds().to_string(),
-                ],
-            )?;
-        }
-        let sum = |of: fn(&PlannedLayer) -> usize| self.layers.iter().map(of).sum::<usize>();
-        let dense_adds = sum(PlannedLayer::dense_multiply_adds);
-        let adds = sum(PlannedLayer::multiply_adds);
-        row(
-            f,
-            [
-                "total".into(),
-                String::new(),
-                String::new(),
-                self.dense_parameters().to_string(),
-                self.parameters().to_string(),
-                format!("{:.4}", error_of_all(&errors)),
-                dense_adds.to_string(),
-                adds.to_string(),
-            ],
-        )
     }
 }

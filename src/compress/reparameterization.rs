@@ -5,10 +5,11 @@ use std::string::String;
 use burn::module::{Module, Param, ParamGroup, ParamId, Reparameterization, Reparameterizer};
 use burn::tensor::{Int, Shape, Tensor};
 
+use super::choice::{Choice, worth_replacing};
+use super::decomposition::Spectrum;
 use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
 use crate::cost::LayerCost;
 use crate::error::Error;
-use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2dConfig;
 
 /// Turns the weights of convolutions into primary filters and coefficients that approximate them,
@@ -132,14 +133,13 @@ impl LinearConv {
         &self,
         [filters, channels, height, width]: [usize; 4],
     ) -> Result<Option<Choice>, Error> {
-        let size = filters * channels * height * width;
+        let shape = [filters, channels, height, width];
+        let size: usize = shape.iter().product();
         let config = LinearConv2dConfig::new([channels, filters], [height, width])
             .with_primary_ratio(self.primary_ratio)
             .with_coefficients(self.coefficients);
         let cost = config.cost_if_wide_enough()?;
-        // One channel is the mark of a depthwise convolution, and worth little elsewhere.
-        let smaller = |cost: &LayerCost| cost.parameters() < cost.dense().parameters();
-        let worth_it = |cost: &LayerCost| self.all || (channels > 1 && smaller(cost));
+        let worth_it = |cost: &LayerCost| self.all || worth_replacing(shape, cost);
         let cost = cost.filter(|cost| size >= self.min_size && worth_it(cost));
         Ok(cost.map(|cost| Choice {
             primary: cost.primary,

@@ -7,13 +7,14 @@ use std::vec::Vec;
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 
-use crate::budget::{Goal, loss};
+use super::choice::Choice;
+use super::decomposition::Spectrum;
+use super::plan::{Plan, PlannedLayer};
+use super::reparameterization::LinearConv;
+use super::search::{Goal, loss};
+use super::weights::Weights;
 use crate::coefficients::{CoefficientsConfig, rows};
 use crate::error::Error;
-use crate::fit::{Choice, Spectrum};
-use crate::plan::{Plan, PlannedLayer};
-use crate::reparameterize::LinearConv;
-use crate::weights::Weights;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
 /// keep: more where filters are independent of each other, less where few combine to many.

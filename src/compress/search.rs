@@ -2,8 +2,8 @@
 
 use std::vec::Vec;
 
+use super::choice::Choice;
 use crate::error::Error;
-use crate::fit::Choice;
 
 /// One way to compress a layer, or several layers together.
 #[derive(Clone, Copy, Debug)]

@@ -4,13 +4,14 @@ use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Int, Tensor};
 
+use super::activations::try_responses;
+use super::choice::Choice;
+use super::decomposition::Spectrum;
+use super::reparameterization::{CombinedFilters, is_frozen};
 use crate::coefficients::{Coefficients, rows};
 use crate::cost::Evaluation;
 use crate::error::Error;
-use crate::fit::{Choice, Spectrum};
 use crate::linear_conv2d::LinearConv2d;
-use crate::reparameterize::{CombinedFilters, is_frozen};
-use crate::responses::try_responses;
 
 impl LinearConv2d {
     /// The layer that approximates a dense one, trained or not, and the error it makes: the norm

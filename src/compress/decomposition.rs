@@ -5,34 +5,11 @@ use std::vec::Vec;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use faer::Mat;
-use serde::{Deserialize, Serialize};
 
-use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
+use super::activations;
+use super::choice::Choice;
+use crate::coefficients::{Coefficients, Factors};
 use crate::error::Error;
-use crate::responses;
-
-/// How a convolution is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The number of primary filters.
-    pub primary: usize,
-    /// How the coefficients of the others are stored.
-    pub coefficients: CoefficientsConfig,
-}
-
-impl Choice {
-    /// The rank of the coefficients, where they have one, for a layer of this many filters.
-    ///
-    /// # Errors
-    /// [`Error::Primary`], and those of the coefficients' configuration: the layer cannot have it.
-    pub(crate) fn rank(&self, filters: usize) -> Result<Option<usize>, Error> {
-        let primary = self.primary;
-        if !(1..filters).contains(&primary) {
-            return Err(Error::Primary { primary, filters });
-        }
-        self.coefficients.rank(filters - primary, primary)
-    }
-}
 
 /// What there is to know about some filters before it is decided how many stay: a pivoted QR
 /// decomposition of the filters, or of their responses to a calibration batch.
@@ -69,14 +46,14 @@ impl Spectrum {
     /// - responses: `[f, pixels]`
     ///
     /// # Errors
-    /// [`Error::NotFinite`], and those of [responses](responses::check).
+    /// [`Error::NotFinite`], and those of [responses](activations::check).
     pub(crate) fn new(
         path: &str,
         filters: &Tensor<2>,
         responses: Option<&Tensor<2>>,
     ) -> Result<Self, Error> {
         if let Some(responses) = responses {
-            responses::check(path, filters.dims()[0], responses)?;
+            activations::check(path, filters.dims()[0], responses)?;
         }
         let rows = responses.unwrap_or(filters);
         let [filters, length] = rows.dims();
