@@ -1,70 +1,72 @@
 //! The layer backward: tile by tile, the gradient of the secondary maps joins that of the primary
-//! ones, which then meets the patches once for all filters.
+//! ones, which then meets the columns once for all filters.
 
-use rayon::prelude::*;
+use super::gemm::{Matrix, Write, gemm};
+use super::im2col::{col2im, im2col};
+use super::operands::{Coefficients, Layer, Operands};
+use super::real::Real;
+use super::scratch::with_scratch;
+use super::threads::Threads;
+use super::tiles::{most_pixels, tiles};
 
-use super::operands::{Mixing, Operands, PerOperand};
-use super::patches::{gather, scatter};
-use super::product::{Matrix, Real, Write, product, with_buffers};
-use super::tiles::{most_pixels, share, tiles};
-
-/// The gradients of the operands that are wanted; empty for the others.
+/// The gradients of the operands that are wanted.
 ///
 /// # Shapes
-/// - input: `[batch_size, channels, input]`
-/// - output, where the mixing's gradients are wanted: what
+/// - output, where gradients of coefficients are wanted: what
 ///   [`forward`](super::forward::forward) returned
 /// - gradient: `[batch_size, m + n, output]`
 pub(super) fn backward<T: Real>(
-    operands: &Operands<T>,
-    wanted: &PerOperand<bool>,
-    input: &[T],
+    layer: &Layer<T>,
+    wanted: Operands<bool>,
     output: Option<&[T]>,
     gradient: &[T],
-) -> PerOperand<Vec<T>> {
-    let batch_size = input.len() / operands.image_in();
+) -> Operands<Option<Vec<T>>> {
+    let batch_size = layer.batch_size();
     // Backward there is about twice the work.
-    let division = share(batch_size, 2 * operands.multiply_adds());
-    let images = division.images;
-    let mut input_gradient = vec![T::zero(); if wanted.input { input.len() } else { 0 }];
-    let mut input_gradients = input_gradient.chunks_mut(images * operands.image_in());
-    let shares: Vec<_> = input
-        .chunks(images * operands.image_in())
-        .zip(gradient.chunks(images * operands.image_out()))
+    let threads = Threads::new(batch_size, 2 * layer.multiply_adds());
+    let images = threads.images(batch_size);
+    let input = layer.operands.input.values();
+    let mut input_gradient = wanted.input.then(|| vec![T::zero(); input.len()]);
+    let mut input_gradients = input_gradient
+        .as_mut()
+        .map(|gradient| gradient.chunks_mut(images * layer.image_in()));
+    let shares = input
+        .chunks(images * layer.image_in())
+        .zip(gradient.chunks(images * layer.image_out()))
         .enumerate()
         .map(|(index, (input, gradient))| {
-            let start = index * images * operands.image_out();
+            let start = index * images * layer.image_out();
             Share {
                 input,
                 output: output.map(|output| &output[start..start + gradient.len()]),
                 gradient,
-                input_gradient: input_gradients.next(),
+                input_gradient: input_gradients.as_mut().and_then(Iterator::next),
             }
-        })
-        .collect();
-    let work = |share| backward_images(operands, wanted, share, division.parallel);
-    // Collected, then summed in order, so that a result does not depend on who was faster.
-    let sums: Vec<PerOperand<Vec<T>>> = if division.alone {
-        shares.into_iter().map(work).collect()
-    } else {
-        shares.into_par_iter().map(work).collect()
+        });
+    // Of an input each share writes its own part.
+    let summed = Operands {
+        input: false,
+        ..wanted
     };
-    let sums = sums.into_iter().reduce(|mut total, sums| {
-        for (total, sums) in [
-            (&mut total.primary, sums.primary),
-            (&mut total.row, sums.row),
-            (&mut total.column, sums.column),
-            (&mut total.bias, sums.bias),
-        ] {
-            for (total, sum) in total.iter_mut().zip(sums) {
-                *total += sum;
-            }
+    // Collected, then summed in order, so that a result does not depend on who was faster.
+    let sums = threads.map(shares.collect(), |share| {
+        let mut sums = zeros(layer, summed);
+        backward_images(layer, &mut sums, share, threads);
+        sums
+    });
+    let add = |mut total: Vec<T>, sum: Vec<T>| {
+        for (total, sum) in total.iter_mut().zip(sum) {
+            *total += sum;
         }
         total
+    };
+    let sums = sums.into_iter().reduce(|total, sums| {
+        let sums = total.zip(sums);
+        sums.map(|(total, sum)| Some(add(total?, sum?)))
     });
-    PerOperand {
+    Operands {
         input: input_gradient,
-        ..sums.unwrap_or_else(|| zeros(operands, wanted))
+        ..sums.unwrap_or_else(|| zeros(layer, summed))
     }
 }
 
@@ -76,32 +78,22 @@ struct Share<'a, T> {
     input_gradient: Option<&'a mut [T]>,
 }
 
-/// Room for the gradients that are sums over images.
-fn zeros<T: Real>(operands: &Operands<T>, wanted: &PerOperand<bool>) -> PerOperand<Vec<T>> {
-    let zeros = |wanted: bool, length: usize| vec![T::zero(); if wanted { length } else { 0 }];
-    let length = |matrix: Option<&Matrix<T>>| matrix.map_or(0, Matrix::len);
-    let mixing = operands.mixing.as_ref();
-    PerOperand {
-        input: Vec::new(),
-        primary: zeros(wanted.primary, operands.primary.len()),
-        row: zeros(
-            wanted.row,
-            length(mixing.and_then(|mixing| mixing.row.as_ref())),
-        ),
-        column: zeros(wanted.column, length(mixing.map(|mixing| &mixing.column))),
-        bias: zeros(wanted.bias, operands.filters()),
-    }
+/// Room for the gradients that are wanted.
+fn zeros<T: Real>(layer: &Layer<T>, wanted: Operands<bool>) -> Operands<Option<Vec<T>>> {
+    let operands = layer.operands.zip(wanted);
+    operands.map(|(operand, wanted)| wanted.then(|| vec![T::zero(); operand.len()]))
 }
 
+/// Computes the gradients of one thread's images: that of the input, and the sums that are wanted.
 fn backward_images<T: Real>(
-    operands: &Operands<T>,
-    wanted: &PerOperand<bool>,
+    layer: &Layer<T>,
+    sums: &mut Operands<Option<Vec<T>>>,
     share: Share<T>,
-    parallel: bool,
-) -> PerOperand<Vec<T>> {
-    let geometry = &operands.geometry;
-    let filters = operands.filters();
-    let mut sums = zeros(operands, wanted);
+    threads: Threads,
+) {
+    let geometry = &layer.geometry;
+    let filters = layer.operands.filters;
+    let outputs = layer.outputs();
     let Share {
         input,
         output,
@@ -112,73 +104,76 @@ fn backward_images<T: Real>(
     if let Some(input_gradient) = &mut input_gradient {
         input_gradient.fill(T::zero());
     }
-    let tiles = tiles(geometry, input.len() / operands.image_in(), parallel);
+    let tiles = tiles(geometry, input.len() / layer.image_in(), threads);
     let lengths = [
         geometry.filter_size(),
-        filters,
-        output.map_or(0, |_| operands.primary.rows()),
-        2 * operands.rank(),
+        outputs,
+        output.map_or(0, |_| filters.rows()),
+        2 * layer.rank(),
     ]
     .map(|rows| rows * most_pixels(&tiles));
-    with_buffers(lengths, |[patches, maps, primary_maps, reduced]| {
+    with_scratch(lengths, |[columns, maps, primary_maps, reduced]| {
         for (index, tile) in tiles.into_iter().enumerate() {
             let write = if index == 0 {
                 Write::Replace
             } else {
                 Write::Add
             };
-            let maps = &mut maps[..filters * tile.pixels];
-            tile.load(geometry, filters, gradient, maps);
-            for (sum, map) in sums.bias.iter_mut().zip(maps.chunks_exact(tile.pixels)) {
-                *sum += map.iter().fold(T::zero(), |sum, value| sum + *value);
+            let maps = &mut maps[..outputs * tile.pixels];
+            tile.load(geometry, outputs, gradient, maps);
+            if let Some(Some(sums)) = &mut sums.bias {
+                for (sum, map) in sums.iter_mut().zip(maps.chunks_exact(tile.pixels)) {
+                    *sum += map.iter().fold(T::zero(), |sum, value| sum + *value);
+                }
             }
 
-            let (primary, secondary) = maps.split_at_mut(operands.primary.rows() * tile.pixels);
-            if let Some(mixing) = &operands.mixing {
+            let (primary, secondary) = maps.split_at_mut(filters.rows() * tile.pixels);
+            if let (Some(coefficients), Some(sums)) =
+                (layer.operands.coefficients, &mut sums.coefficients)
+            {
                 let primary_maps = output.map(|output| {
                     let maps = &mut primary_maps[..primary.len()];
-                    tile.load(geometry, filters, output, maps);
+                    tile.load(geometry, outputs, output, maps);
                     for (filter, map) in maps.chunks_exact_mut(tile.pixels).enumerate() {
-                        let bias = operands.bias(filter);
+                        let bias = layer.bias(filter);
                         map.iter_mut().for_each(|value| *value -= bias);
                     }
-                    Matrix::new(maps, operands.primary.rows())
+                    Matrix::new(maps, filters.rows())
                 });
                 let maps = Maps {
                     primary: primary_maps,
-                    secondary: Matrix::new(secondary, mixing.column.rows()),
-                    reduced: &mut reduced[..2 * operands.rank() * tile.pixels],
+                    secondary: Matrix::new(secondary, coefficients.column.rows()),
+                    reduced: &mut reduced[..2 * layer.rank() * tile.pixels],
                 };
-                combine_backward(mixing, maps, primary, &mut sums, write, parallel);
+                combine_backward(coefficients, maps, primary, sums, write, threads);
             }
 
-            let primary = Matrix::new(primary, operands.primary.rows());
+            let primary = Matrix::new(primary, filters.rows());
             let pointwise = tile.is_image(geometry) && geometry.is_pointwise();
-            let patches = &mut patches[..geometry.filter_size() * tile.pixels];
-            if wanted.primary {
-                let images = &input[tile.values(operands.image_in())];
-                let patches = if pointwise {
+            let columns = &mut columns[..geometry.filter_size() * tile.pixels];
+            if let Some(sums) = &mut sums.filters {
+                let images = &input[tile.values(layer.image_in())];
+                let columns = if pointwise {
                     images
                 } else {
-                    gather(geometry, images, &tile.rows, patches, parallel);
-                    &*patches
+                    im2col(geometry, images, &tile.rows, columns, threads);
+                    &*columns
                 };
-                let patches = Matrix::new(patches, geometry.filter_size()).transpose();
-                product(&mut sums.primary, write, primary, patches, parallel);
+                let columns = Matrix::new(columns, geometry.filter_size()).transpose();
+                gemm(sums, write, primary, columns, threads);
             }
             if let Some(input_gradient) = &mut input_gradient {
-                let images = &mut input_gradient[tile.values(operands.image_in())];
-                let filters = operands.primary.transpose();
+                let images = &mut input_gradient[tile.values(layer.image_in())];
+                let filters = filters.transpose();
                 if pointwise {
-                    product(images, Write::Replace, filters, primary, parallel);
+                    gemm(images, Write::Replace, filters, primary, threads);
                 } else {
-                    product(patches, Write::Replace, filters, primary, parallel);
-                    scatter(geometry, patches, &tile.rows, images, parallel);
+                    gemm(columns, Write::Replace, filters, primary, threads);
+                    col2im(geometry, columns, &tile.rows, images, threads);
                 }
             }
         }
     });
-    sums
 }
 
 /// A tile's maps where the coefficients act.
@@ -192,53 +187,39 @@ struct Maps<'a, T> {
 }
 
 /// Adds what the secondary maps contribute to the gradient of the primary maps, and computes the
-/// gradient of the coefficients if their input is there.
+/// gradients of the coefficients if their input is there.
 fn combine_backward<T: Real>(
-    mixing: &Mixing<T>,
+    Coefficients { row, column }: Coefficients<Matrix<T>>,
     maps: Maps<T>,
     gradient: &mut [T],
-    sums: &mut PerOperand<Vec<T>>,
+    sums: &mut Coefficients<Option<Vec<T>>>,
     write: Write,
-    parallel: bool,
+    threads: Threads,
 ) {
     let Maps {
         primary,
         secondary,
         reduced,
     } = maps;
-    let Some(row) = mixing.row else {
-        if let Some(primary) = primary.filter(|_| !sums.column.is_empty()) {
-            let primary = primary.transpose();
-            product(&mut sums.column, write, secondary, primary, parallel);
+    let Some(row) = row else {
+        if let (Some(sums), Some(primary)) = (&mut sums.column, primary) {
+            gemm(sums, write, secondary, primary.transpose(), threads);
         }
-        let column = mixing.column.transpose();
-        product(gradient, Write::Add, column, secondary, parallel);
+        gemm(gradient, Write::Add, column.transpose(), secondary, threads);
         return;
     };
     let (reduced, reduced_gradient) = reduced.split_at_mut(reduced.len() / 2);
-    let column = mixing.column.transpose();
-    product(
-        reduced_gradient,
-        Write::Replace,
-        column,
-        secondary,
-        parallel,
-    );
+    let column = column.transpose();
+    gemm(reduced_gradient, Write::Replace, column, secondary, threads);
     let reduced_gradient = Matrix::new(reduced_gradient, row.rows());
-    if let Some(primary) = primary.filter(|_| !sums.column.is_empty()) {
-        product(reduced, Write::Replace, row, primary, parallel);
+    if let (Some(sums), Some(primary)) = (&mut sums.column, primary) {
+        gemm(reduced, Write::Replace, row, primary, threads);
         let reduced = Matrix::new(reduced, row.rows()).transpose();
-        product(&mut sums.column, write, secondary, reduced, parallel);
+        gemm(sums, write, secondary, reduced, threads);
     }
-    if let Some(primary) = primary.filter(|_| !sums.row.is_empty()) {
-        let primary = primary.transpose();
-        product(&mut sums.row, write, reduced_gradient, primary, parallel);
+    if let (Some(Some(sums)), Some(primary)) = (&mut sums.row, primary) {
+        gemm(sums, write, reduced_gradient, primary.transpose(), threads);
     }
-    product(
-        gradient,
-        Write::Add,
-        row.transpose(),
-        reduced_gradient,
-        parallel,
-    );
+    let row = row.transpose();
+    gemm(gradient, Write::Add, row, reduced_gradient, threads);
 }

@@ -1,142 +1,66 @@
-//! One call of the kernel, from tensors of the flex backend to slices and back.
+//! The kernel on tensors of the flex backend.
 
 use burn::backend::flex::FlexTensor;
-use burn::backend::ops::conv::calculate_conv_output_size_asymmetric;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, TensorData};
 
-use super::backward::backward;
-use super::forward::forward;
-use super::geometry::Geometry;
-use super::operands::{Mixing, Operands, PerOperand};
-use super::product::{Matrix, Real};
+use super::operands::{Layer, Operands};
+use super::real::Real;
+use super::{backward, forward};
 
-/// The operands of one call, contiguous.
-#[derive(Debug)]
-pub(super) struct Call {
-    input: FlexTensor,
-    primary: FlexTensor,
-    row: Option<FlexTensor>,
-    column: Option<FlexTensor>,
-    bias: Option<FlexTensor>,
-    geometry: Geometry,
+/// The output of the layer.
+///
+/// # Shapes
+/// - output: `[batch_size, m + n, output]`
+pub(super) fn forward(operands: Operands<FlexTensor>, options: &ConvOptions<2>) -> FlexTensor {
+    let operands = operands.map(|tensor| tensor.to_contiguous());
+    match operands.input.dtype() {
+        DType::F64 => forward_in::<f64>(&operands, options),
+        _ => forward_in::<f32>(&operands, options),
+    }
 }
 
-impl Call {
-    /// # Panics
-    /// Panics without input or primary filters.
-    pub(super) fn new(operands: PerOperand<Option<FlexTensor>>, options: &ConvOptions<2>) -> Self {
-        let PerOperand {
-            input: Some(input),
-            primary: Some(primary),
-            row,
-            column,
-            bias,
-        } = operands.map(|tensor| tensor.map(|tensor| tensor.to_contiguous()))
-        else {
-            panic!("a convolution has an input and filters");
-        };
-        let [_, channels, input_height, input_width] = input.layout().shape().dims();
-        let [_, _, kernel_height, kernel_width] = primary.layout().shape().dims();
-        let size = [input_height, input_width];
-        let kernel = [kernel_height, kernel_width];
-        let output = [0, 1].map(|axis| {
-            calculate_conv_output_size_asymmetric(
-                kernel[axis],
-                options.stride[axis],
-                options.padding[axis],
-                options.dilation[axis],
-                size[axis],
-            )
-        });
-        Self {
-            geometry: Geometry {
-                channels,
-                input: size,
-                output,
-                kernel,
-                stride: options.stride,
-                dilation: options.dilation,
-                padding: options.padding_begin(),
-            },
-            input,
-            primary,
-            row,
-            column,
-            bias,
-        }
+/// The gradients of the operands that are wanted, from the output's.
+///
+/// # Shapes
+/// - output, where gradients of coefficients are wanted: what [`forward`] returned
+/// - gradient: `[batch_size, m + n, output]`
+pub(super) fn backward(
+    operands: Operands<FlexTensor>,
+    wanted: Operands<bool>,
+    output: Option<FlexTensor>,
+    gradient: FlexTensor,
+    options: &ConvOptions<2>,
+) -> Operands<Option<FlexTensor>> {
+    let operands = operands.map(|tensor| tensor.to_contiguous());
+    let output = output.map(|output| output.to_contiguous());
+    let gradient = gradient.to_contiguous();
+    match operands.input.dtype() {
+        DType::F64 => backward_in::<f64>(&operands, wanted, output, gradient, options),
+        _ => backward_in::<f32>(&operands, wanted, output, gradient, options),
     }
+}
 
-    /// The output of the layer.
-    pub(super) fn forward(&self) -> FlexTensor {
-        match self.input.dtype() {
-            DType::F64 => self.forward_in::<f64>(),
-            _ => self.forward_in::<f32>(),
-        }
-    }
+fn forward_in<T: Real>(operands: &Operands<FlexTensor>, options: &ConvOptions<2>) -> FlexTensor {
+    let layer = Layer::<T>::new(operands, options);
+    let output = forward::forward(&layer);
+    let [height, width] = layer.geometry.output;
+    let shape = [layer.batch_size(), layer.outputs(), height, width];
+    FlexTensor::from_data(TensorData::new(output, shape))
+}
 
-    /// The gradients of the operands that are wanted, from the output's.
-    pub(super) fn backward(
-        &self,
-        wanted: &PerOperand<bool>,
-        output: Option<FlexTensor>,
-        gradient: FlexTensor,
-    ) -> PerOperand<Option<FlexTensor>> {
-        match self.input.dtype() {
-            DType::F64 => self.backward_in::<f64>(wanted, output, gradient),
-            _ => self.backward_in::<f32>(wanted, output, gradient),
-        }
-    }
-
-    fn operands<T: Real>(&self) -> Operands<'_, T> {
-        fn matrix<T: Real>(tensor: &FlexTensor) -> Matrix<'_, T> {
-            Matrix::new(T::values(tensor), tensor.layout().shape()[0])
-        }
-        Operands {
-            geometry: self.geometry,
-            primary: matrix(&self.primary),
-            mixing: self.column.as_ref().map(|column| Mixing {
-                row: self.row.as_ref().map(matrix),
-                column: matrix(column),
-            }),
-            bias: self.bias.as_ref().map(T::values),
-        }
-    }
-
-    fn forward_in<T: Real>(&self) -> FlexTensor {
-        let operands = self.operands::<T>();
-        let output = forward(&operands, T::values(&self.input));
-        let batch_size = self.input.layout().shape()[0];
-        let [height, width] = self.geometry.output;
-        let shape = [batch_size, operands.filters(), height, width];
-        FlexTensor::from_data(TensorData::new(output, shape))
-    }
-
-    fn backward_in<T: Real>(
-        &self,
-        wanted: &PerOperand<bool>,
-        output: Option<FlexTensor>,
-        gradient: FlexTensor,
-    ) -> PerOperand<Option<FlexTensor>> {
-        let gradient = gradient.to_contiguous();
-        let output = output.map(|output| output.to_contiguous());
-        let gradients = backward(
-            &self.operands::<T>(),
-            wanted,
-            T::values(&self.input),
-            output.as_ref().map(T::values),
-            T::values(&gradient),
-        );
-        let like = |operand: Option<&FlexTensor>, wanted: bool, values: Vec<T>| {
-            let shape = operand.filter(|_| wanted)?.layout().shape().clone();
-            Some(FlexTensor::from_data(TensorData::new(values, shape)))
-        };
-        PerOperand {
-            input: like(Some(&self.input), wanted.input, gradients.input),
-            primary: like(Some(&self.primary), wanted.primary, gradients.primary),
-            row: like(self.row.as_ref(), wanted.row, gradients.row),
-            column: like(self.column.as_ref(), wanted.column, gradients.column),
-            bias: like(self.bias.as_ref(), wanted.bias, gradients.bias),
-        }
-    }
+fn backward_in<T: Real>(
+    operands: &Operands<FlexTensor>,
+    wanted: Operands<bool>,
+    output: Option<FlexTensor>,
+    gradient: FlexTensor,
+    options: &ConvOptions<2>,
+) -> Operands<Option<FlexTensor>> {
+    let layer = Layer::<T>::new(operands, options);
+    let output = output.as_ref().map(T::values);
+    let gradients = backward::backward(&layer, wanted, output, T::values(&gradient));
+    gradients.zip(operands.as_ref()).map(|(gradient, operand)| {
+        let shape = operand.layout().shape().clone();
+        gradient.map(|gradient| FlexTensor::from_data(TensorData::new(gradient, shape)))
+    })
 }

@@ -1,5 +1,7 @@
 //! The kernel behind Burn's backend-extension API, with its own step of automatic differentiation.
 
+use std::array;
+
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -7,24 +9,23 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{
+    Autodiff, Backend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    ExtensionType, Flex, backend_extension,
+};
 use burn::tensor::DType;
 use burn::tensor::ops::ConvOptions;
 
-use super::call::Call;
-use super::operands::PerOperand;
+use super::call;
+use super::operands::{MAX_OPERANDS, Operands};
 use super::reorder::reorder;
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait LinearConvBackend: Backend {
-    /// The convolution with primary filters and, given a column, with the filters that
-    /// `column · row` combines from them.
+    /// The convolution with primary filters and, given coefficients, with the filters that these
+    /// combine from them.
     fn linear_conv2d(
-        input: FloatTensor<Self>,
-        primary: FloatTensor<Self>,
-        #[extension_type] row: Optional<Self>,
-        #[extension_type] column: Optional<Self>,
-        #[extension_type] bias: Optional<Self>,
+        #[extension_type] operands: Tensors<Self>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self>;
 
@@ -37,45 +38,49 @@ pub(super) trait LinearConvBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// An `Option`, which Burn's dispatch of extensions does not know.
-#[derive(Clone, Debug, ExtensionType)]
-pub(super) enum Optional<B: Backend> {
-    Present(FloatTensor<B>),
-    Absent,
-}
+/// The operands on a backend.
+pub(super) type Tensors<B> = Operands<FloatTensor<B>>;
 
-impl<B: Backend> From<Option<FloatTensor<B>>> for Optional<B> {
-    fn from(option: Option<FloatTensor<B>>) -> Self {
-        option.map_or(Self::Absent, Self::Present)
+/// Burn derives this for structs whose parameter is the backend and whose fields are tensors.
+impl<B: Backend> ExtensionType<B> for Tensors<B> {
+    type Target = Operands<DispatchTensor>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        self.map(|tensor| DispatchTensor {
+            kind: map_kind(BackendTensor::Float(tensor)),
+            autodiff,
+        })
     }
-}
 
-impl<B: Backend> Optional<B> {
-    fn into_option(self) -> Option<FloatTensor<B>> {
-        match self {
-            Self::Present(tensor) => Some(tensor),
-            Self::Absent => None,
-        }
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        target.map(|tensor| unwrap_kind(tensor).float())
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        Some(&target.input)
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        Some(&target.input)
+    }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        let contexts = target.as_ref().values().map(|tensor| tensor.autodiff);
+        contexts.fold(DispatchAutodiffContext::Disabled, |all, context| {
+            all.merge(context)
+        })
     }
 }
 
 impl LinearConvBackend for Flex {
-    fn linear_conv2d(
-        input: FlexTensor,
-        primary: FlexTensor,
-        row: Optional<Self>,
-        column: Optional<Self>,
-        bias: Optional<Self>,
-        options: ConvOptions<2>,
-    ) -> FlexTensor {
-        let operands = PerOperand {
-            input: Some(input),
-            primary: Some(primary),
-            row: row.into_option(),
-            column: column.into_option(),
-            bias: bias.into_option(),
-        };
-        Call::new(operands, &options).forward()
+    fn linear_conv2d(operands: Tensors<Self>, options: ConvOptions<2>) -> FlexTensor {
+        call::forward(operands, &options)
     }
 
     fn reorder_channels(images: FlexTensor, order: Vec<usize>, _undo: Vec<usize>) -> FlexTensor {
@@ -84,48 +89,30 @@ impl LinearConvBackend for Flex {
 }
 
 impl<C: CheckpointStrategy> LinearConvBackend for Autodiff<Flex, C> {
-    fn linear_conv2d(
-        input: FloatTensor<Self>,
-        primary: FloatTensor<Self>,
-        row: Optional<Self>,
-        column: Optional<Self>,
-        bias: Optional<Self>,
-        options: ConvOptions<2>,
-    ) -> FloatTensor<Self> {
-        let operands: PerOperand<Option<FloatTensor<Self>>> = PerOperand {
-            input: Some(input),
-            primary: Some(primary),
-            row: row.into_option(),
-            column: column.into_option(),
-            bias: bias.into_option(),
-        };
-        let tracked = |tensor: &Option<FloatTensor<Self>>| {
-            tensor.as_ref().is_some_and(FloatTensor::<Self>::is_tracked)
-        };
-        let keep_output = tracked(&operands.row) || tracked(&operands.column);
+    fn linear_conv2d(operands: Tensors<Self>, options: ConvOptions<2>) -> FloatTensor<Self> {
         // A step has a fixed number of parents; nobody tracks one that is absent.
-        let absent = || FloatTensor::<Self>::new(FlexTensor::empty([0].into(), DType::F32));
-        let parents = operands.as_ref().map(|tensor| match tensor {
-            Some(tensor) => tensor.node(),
-            None => absent().node(),
-        });
-        let forward = |operands: PerOperand<Option<FloatTensor<Self>>>| {
-            let primitives = operands.map(|tensor| tensor.map(FloatTensor::<Self>::into_primitive));
-            Call::new(primitives, &options).forward()
+        let absent = || FloatTensor::<Self>::new(FlexTensor::empty([0].into(), DType::F32)).node();
+        let mut nodes = operands.as_ref().map(FloatTensor::<Self>::node).values();
+        let parents = array::from_fn(|_| nodes.next().unwrap_or_else(absent));
+        let wanted = operands.as_ref().map(FloatTensor::<Self>::is_tracked);
+        let forward = |operands: Tensors<Self>| {
+            call::forward(operands.map(FloatTensor::<Self>::into_primitive), &options)
         };
         match LinearConvBackward
-            .prepare::<C>(parents.into())
+            .prepare::<C>(parents)
             .compute_bound()
             .stateful()
         {
             OpsKind::UnTracked(prep) => prep.finish(forward(operands)),
             OpsKind::Tracked(mut prep) => {
-                let nodes = operands
-                    .as_ref()
-                    .map(|tensor| tensor.as_ref().map(|tensor| prep.checkpoint(tensor)));
+                let nodes = operands.as_ref().map(|tensor| prep.checkpoint(tensor));
                 let output = forward(operands);
+                let keep_output = wanted
+                    .coefficients
+                    .is_some_and(|wanted| wanted.column || wanted.row == Some(true));
                 let state = State {
-                    operands: nodes,
+                    nodes,
+                    wanted,
                     output: keep_output.then(|| output.clone()),
                     options,
                 };
@@ -177,37 +164,34 @@ struct LinearConvBackward;
 /// What the backward pass needs.
 #[derive(Clone, Debug)]
 struct State {
-    operands: PerOperand<Option<NodeId>>,
+    nodes: Operands<NodeId>,
+    wanted: Operands<bool>,
     /// Kept where coefficients are trained: it holds the maps of the primary filters.
     output: Option<FlexTensor>,
     options: ConvOptions<2>,
 }
 
-impl Backward<Flex, 5> for LinearConvBackward {
+impl Backward<Flex, MAX_OPERANDS> for LinearConvBackward {
     type State = State;
 
     fn backward(
         self,
-        ops: Ops<State, 5>,
+        ops: Ops<State, MAX_OPERANDS>,
         gradients: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
         let gradient = gradients.consume::<Flex>(&ops.node);
         let State {
-            operands,
+            nodes,
+            wanted,
             output,
             options,
         } = ops.state;
-        let operands = operands
-            .map(|node| node.map(|node| checkpointer.retrieve_node_output::<FlexTensor>(node)));
-        let parents = PerOperand::from(ops.parents);
-        let wanted = parents.as_ref().map(Option::is_some);
-        let computed = Call::new(operands, &options).backward(&wanted, output, gradient);
-        let parents: [_; 5] = parents.into();
-        let computed: [_; 5] = computed.into();
-        for (parent, gradient) in parents.into_iter().zip(computed) {
-            if let (Some(parent), Some(gradient)) = (parent, gradient) {
-                gradients.register::<Flex>(parent.id, gradient);
+        let operands = nodes.map(|node| checkpointer.retrieve_node_output::<FlexTensor>(node));
+        let computed = call::backward(operands, wanted, output, gradient, &options);
+        for (node, gradient) in nodes.zip(computed).values() {
+            if let Some(gradient) = gradient {
+                gradients.register::<Flex>(node, gradient);
             }
         }
     }

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use burn::backend::ops::conv::calculate_conv_output_size_asymmetric;
+use burn::tensor::ops::ConvOptions;
+
 /// The sizes of a convolution with one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
@@ -16,6 +19,33 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// # Shapes
+    /// - input: `[batch_size, channels, height, width]`
+    /// - filters: `[count, channels, height, width]`
+    pub(super) fn new(input: [usize; 4], filters: [usize; 4], options: &ConvOptions<2>) -> Self {
+        let [_, channels, height, width] = input;
+        let [_, _, kernel_height, kernel_width] = filters;
+        let (input, kernel) = ([height, width], [kernel_height, kernel_width]);
+        let output = |axis: usize| {
+            calculate_conv_output_size_asymmetric(
+                kernel[axis],
+                options.stride[axis],
+                options.padding[axis],
+                options.dilation[axis],
+                input[axis],
+            )
+        };
+        Self {
+            channels,
+            input,
+            output: [output(0), output(1)],
+            kernel,
+            stride: options.stride,
+            dilation: options.dilation,
+            padding: options.padding_begin(),
+        }
+    }
+
     /// Weights of one filter.
     pub(super) fn filter_size(&self) -> usize {
         self.channels * self.taps()
@@ -61,7 +91,7 @@ impl Geometry {
         self.stride == [1, 1] && self.input[1] == self.output[1]
     }
 
-    /// Whether the patches of an image are the image.
+    /// Whether the columns of an image are the image.
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
     }

@@ -1,19 +1,22 @@
 //! A kernel of our own for Burn's flex backend.
 //!
-//! Burn's convolution on flex lays out weights and input anew at every call, and extracts patches
-//! for half the filters at the cost of all. Here weights are used as they are stored, patches are
-//! extracted for a few hundred pixels at a time, and secondary maps computed while the primary
-//! ones are in the cache.
+//! Burn's convolution on flex lays out weights and input anew at every call, and its im2col takes
+//! as long for half the filters as for all. Here weights are used as they are stored, im2col
+//! writes the columns of a few hundred pixels at a time, and the secondary maps are computed while
+//! the primary ones are in the cache.
 
 mod backward;
 mod call;
 mod extension;
 mod forward;
+mod gemm;
 mod geometry;
+mod im2col;
 mod operands;
-mod patches;
-mod product;
+mod real;
 mod reorder;
+mod scratch;
+mod threads;
 mod tiles;
 
 use burn::backend::{Dispatch, DispatchDevice};
@@ -22,15 +25,16 @@ use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
 
 use crate::coefficients::Factors;
 use extension::LinearConvBackend;
+use operands::{Coefficients, Operands};
 use reorder::inverse;
 
 /// Whether the kernel computes this convolution.
-pub(crate) fn supports(input: &Tensor<4>, primary: &Tensor<4>, options: &ConvOptions<2>) -> bool {
+pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOptions<2>) -> bool {
     matches!(
         input.device().inner().as_dispatch(),
         DispatchDevice::Flex(_)
     ) && matches!(input.dtype(), DType::F32 | DType::F64)
-        && input.dtype() == primary.dtype()
+        && input.dtype() == filters.dtype()
         && options.groups == 1
 }
 
@@ -64,7 +68,7 @@ fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
 /// Panics on an order that does not hold every channel once.
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
-    primary: Tensor<4>,
+    filters: Tensor<4>,
     factors: Option<Factors>,
     order: Option<Tensor<1, Int>>,
     bias: Option<Tensor<1>>,
@@ -72,21 +76,19 @@ pub(crate) fn linear_conv2d(
 ) -> Tensor<4> {
     if let Some(order) = order {
         let bias = bias.map(|bias| before_select(bias, &order));
-        let output = linear_conv2d(input, primary, factors, None, bias, options);
+        let output = linear_conv2d(input, filters, factors, None, bias, options);
         return reorder_channels(output, order);
     }
-    let (row, column) = match factors {
-        Some(Factors { row, column }) => (row, Some(column)),
-        None => (None, None),
+    let operands = Operands {
+        input: input.into_dispatch(),
+        filters: filters.into_dispatch(),
+        coefficients: factors.map(|Factors { row, column }| Coefficients {
+            row: row.map(Tensor::into_dispatch),
+            column: column.into_dispatch(),
+        }),
+        bias: bias.map(Tensor::into_dispatch),
     };
-    Tensor::from_dispatch(Dispatch::linear_conv2d(
-        input.into_dispatch(),
-        primary.into_dispatch(),
-        row.map(Tensor::into_dispatch).into(),
-        column.map(Tensor::into_dispatch).into(),
-        bias.map(Tensor::into_dispatch).into(),
-        options,
-    ))
+    Tensor::from_dispatch(Dispatch::linear_conv2d(operands, options))
 }
 
 #[cfg(test)]

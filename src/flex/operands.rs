@@ -1,114 +1,141 @@
-//! What one call of the kernel works on.
+//! The operands of the layer, from the tensors of a caller to the matrices of the kernel.
 
+use burn::backend::flex::FlexTensor;
+use burn::tensor::ops::ConvOptions;
+
+use super::gemm::Matrix;
 use super::geometry::Geometry;
-use super::product::{Matrix, Real};
+use super::real::Real;
 
-/// What the layer applies to its input.
-#[derive(Debug)]
-pub(super) struct Operands<'a, T> {
-    pub(super) geometry: Geometry,
-    /// `[m, filter_size]`
-    pub(super) primary: Matrix<'a, T>,
-    pub(super) mixing: Option<Mixing<'a, T>>,
+/// One value for each operand: its tensor, its matrix, its gradient, whether that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operands<V> {
+    /// `[batch_size, channels, input]`
+    pub(super) input: V,
+    /// The primary filters, `[m, channels, kernel]`.
+    pub(super) filters: V,
+    pub(super) coefficients: Option<Coefficients<V>>,
     /// `[m + n]`
-    pub(super) bias: Option<&'a [T]>,
+    pub(super) bias: Option<V>,
 }
 
 /// The coefficients `A = column · row`, or `A = column`.
-#[derive(Debug)]
-pub(super) struct Mixing<'a, T> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coefficients<V> {
     /// `[rank, m]`
-    pub(super) row: Option<Matrix<'a, T>>,
+    pub(super) row: Option<V>,
     /// `[n, rank]`, or `[n, m]` without a row.
-    pub(super) column: Matrix<'a, T>,
-}
-
-/// One value for each operand of the layer: its tensor, its gradient, whether that is wanted.
-#[derive(Clone, Debug)]
-pub(super) struct PerOperand<V> {
-    pub(super) input: V,
-    pub(super) primary: V,
-    pub(super) row: V,
     pub(super) column: V,
-    pub(super) bias: V,
 }
 
-impl<V> PerOperand<V> {
-    pub(super) fn as_ref(&self) -> PerOperand<&V> {
-        PerOperand {
+impl<V> Operands<V> {
+    pub(super) fn as_ref(&self) -> Operands<&V> {
+        Operands {
             input: &self.input,
-            primary: &self.primary,
-            row: &self.row,
-            column: &self.column,
-            bias: &self.bias,
+            filters: &self.filters,
+            coefficients: self.coefficients.as_ref().map(|factors| Coefficients {
+                row: factors.row.as_ref(),
+                column: &factors.column,
+            }),
+            bias: self.bias.as_ref(),
         }
     }
 
-    pub(super) fn map<W>(self, map: impl FnMut(V) -> W) -> PerOperand<W> {
-        <[V; 5]>::from(self).map(map).into()
+    /// Maps the values, in the order of [`values`](Self::values).
+    pub(super) fn map<W>(self, mut map: impl FnMut(V) -> W) -> Operands<W> {
+        Operands {
+            input: map(self.input),
+            filters: map(self.filters),
+            coefficients: self.coefficients.map(|factors| Coefficients {
+                row: factors.row.map(&mut map),
+                column: map(factors.column),
+            }),
+            bias: self.bias.map(map),
+        }
+    }
+
+    /// Pairs the values of the same operands.
+    ///
+    /// # Panics
+    /// Panics if the other has fewer operands.
+    pub(super) fn zip<W>(self, other: Operands<W>) -> Operands<(V, W)> {
+        let mut other = other.values();
+        self.map(|value| (value, other.next().expect("the same operands")))
+    }
+
+    /// The values of the operands that are there, at most [`MAX_OPERANDS`].
+    pub(super) fn values(self) -> impl Iterator<Item = V> {
+        let factors = self.coefficients.into_iter();
+        [self.input, self.filters]
+            .into_iter()
+            .chain(factors.flat_map(|factors| factors.row.into_iter().chain([factors.column])))
+            .chain(self.bias)
     }
 }
 
-impl<V> From<PerOperand<V>> for [V; 5] {
-    fn from(values: PerOperand<V>) -> Self {
-        let PerOperand {
-            input,
-            primary,
-            row,
-            column,
-            bias,
-        } = values;
-        [input, primary, row, column, bias]
-    }
+/// The most operands that a layer has.
+pub(super) const MAX_OPERANDS: usize = 5;
+
+/// The layer as the kernel computes it.
+#[derive(Debug)]
+pub(super) struct Layer<'a, T> {
+    pub(super) geometry: Geometry,
+    pub(super) operands: Operands<Matrix<'a, T>>,
 }
 
-impl<V> From<[V; 5]> for PerOperand<V> {
-    fn from([input, primary, row, column, bias]: [V; 5]) -> Self {
+impl<'a, T: Real> Layer<'a, T> {
+    /// Reads contiguous tensors of this element type.
+    pub(super) fn new(tensors: &'a Operands<FlexTensor>, options: &ConvOptions<2>) -> Self {
+        let shape = |tensor: &FlexTensor| tensor.layout().shape().dims();
         Self {
-            input,
-            primary,
-            row,
-            column,
-            bias,
+            geometry: Geometry::new(shape(&tensors.input), shape(&tensors.filters), options),
+            operands: tensors.as_ref().map(Matrix::of),
         }
     }
-}
 
-impl<T: Real> Operands<'_, T> {
-    /// Output channels, `m + n`.
-    pub(super) fn filters(&self) -> usize {
-        let secondary = self
-            .mixing
-            .as_ref()
-            .map_or(0, |mixing| mixing.column.rows());
-        self.primary.rows() + secondary
-    }
-
-    /// Zero without low-rank coefficients.
-    pub(super) fn rank(&self) -> usize {
-        let row = self.mixing.as_ref().and_then(|mixing| mixing.row.as_ref());
-        row.map_or(0, Matrix::rows)
-    }
-
-    /// Multiply-adds of one image forward.
-    pub(super) fn multiply_adds(&self) -> usize {
-        let mixing = self.mixing.as_ref().map_or(0, |mixing| {
-            mixing.column.len() + mixing.row.as_ref().map_or(0, Matrix::len)
-        });
-        self.geometry.output_plane() * (self.primary.len() + mixing)
+    pub(super) fn batch_size(&self) -> usize {
+        self.operands.input.rows()
     }
 
     /// Values of one image of the input.
     pub(super) fn image_in(&self) -> usize {
-        self.geometry.channels * self.geometry.input_plane()
+        self.operands.input.columns()
     }
 
     /// Values of one image of the output.
     pub(super) fn image_out(&self) -> usize {
-        self.filters() * self.geometry.output_plane()
+        self.outputs() * self.geometry.output_plane()
     }
 
+    /// Output channels, `m + n`.
+    pub(super) fn outputs(&self) -> usize {
+        let factors = self.operands.coefficients;
+        self.operands.filters.rows() + factors.map_or(0, |factors| factors.column.rows())
+    }
+
+    /// Zero without low-rank coefficients.
+    pub(super) fn rank(&self) -> usize {
+        let factors = self.operands.coefficients;
+        let row = factors.and_then(|factors| factors.row);
+        row.map_or(0, |row| row.rows())
+    }
+
+    /// Multiply-adds of one image forward.
+    pub(super) fn multiply_adds(&self) -> usize {
+        let Operands {
+            filters,
+            coefficients,
+            ..
+        } = self.operands;
+        let combination = coefficients.map_or(0, |factors| {
+            factors.column.len() + factors.row.map_or(0, |row| row.len())
+        });
+        self.geometry.output_plane() * (filters.len() + combination)
+    }
+
+    /// Of one output channel.
     pub(super) fn bias(&self, filter: usize) -> T {
-        self.bias.map_or(T::zero(), |bias| bias[filter])
+        let bias = self.operands.bias;
+        bias.map_or(T::zero(), |bias| bias.values()[filter])
     }
 }

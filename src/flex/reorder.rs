@@ -5,7 +5,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, TensorData};
 use rayon::prelude::*;
 
-use super::product::Real;
+use super::real::Real;
 
 /// Puts channel `order[i]` in the place of channel `i`.
 ///

@@ -1,12 +1,13 @@
-//! How the work on a batch is divided: among threads by images, within a thread by tiles.
+//! How the work on some images is divided into tiles, whose matrices fit the caches.
 
 use std::ops::Range;
 
 use super::geometry::Geometry;
-use super::product::Real;
+use super::real::Real;
+use super::threads::Threads;
 
 /// Output pixels of a tile: enough to be worth packing the filters for, few enough for their
-/// patches to stay in the caches.
+/// columns to stay in the caches.
 const PIXELS: usize = 256;
 /// The same where all threads work on one tile, and have to wait for each other at its end.
 const SHARED_PIXELS: usize = 1024;
@@ -20,40 +21,13 @@ pub(super) struct Tile {
     pub(super) pixels: usize,
 }
 
-/// How the images of a batch are shared out.
-#[derive(Debug)]
-pub(super) struct Shares {
-    /// Images of a share, at least 1. Each share is the work of one thread.
-    pub(super) images: usize,
-    /// Whether other threads help with a share: with fewer images than threads there is only one.
-    pub(super) parallel: bool,
-    /// Whether there is one share, too small to be handed to other threads.
-    pub(super) alone: bool,
-}
-
-/// Multiply-adds below which waking other threads costs more than they save.
-const ALONE: usize = 4_000_000;
-
-/// Shares out a batch of which each image takes the given multiply-adds.
-pub(super) fn share(batch_size: usize, multiply_adds: usize) -> Shares {
-    let threads = rayon::current_num_threads();
-    let alone = threads == 1 || batch_size * multiply_adds < ALONE;
-    let parallel = !alone && batch_size < threads;
-    Shares {
-        images: if alone || parallel {
-            batch_size.max(1)
-        } else {
-            batch_size.div_ceil(threads)
-        },
-        parallel,
-        alone,
-    }
-}
-
 /// Tiles of about equal size.
-pub(super) fn tiles(geometry: &Geometry, images: usize, parallel: bool) -> Vec<Tile> {
+pub(super) fn tiles(geometry: &Geometry, images: usize, threads: Threads) -> Vec<Tile> {
     let [height, width] = geometry.output;
-    let tile_pixels = if parallel { SHARED_PIXELS } else { PIXELS };
+    let tile_pixels = match threads.within_image() {
+        true => SHARED_PIXELS,
+        false => PIXELS,
+    };
     let each = |total: usize, pixels: usize| {
         let most = (tile_pixels / pixels).max(1);
         // Of an empty batch there are no tiles, of any size.

@@ -1,68 +1,13 @@
 //! Matrix products over slices, by the `gemm` crate that Burn's flex backend is built on.
 
-use std::cell::Cell;
-use std::mem;
-use std::thread::LocalKey;
-
+use ::gemm::Parallelism;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::Element;
-use gemm::Parallelism;
-use num_traits::NumAssign;
 
-/// The element types that the kernel computes in.
-pub(crate) trait Real: Element + NumAssign {
-    /// The values of a contiguous tensor.
-    fn values(tensor: &FlexTensor) -> &[Self];
-
-    /// Where a thread keeps its working memory from one call to the next: asking the system for
-    /// it anew costs as much as a small convolution.
-    fn working_memory() -> &'static LocalKey<Cell<Vec<Self>>>;
-}
-
-/// Calls `work` with buffers of the given lengths, of unspecified content.
-pub(super) fn with_buffers<T: Real, const N: usize, R>(
-    lengths: [usize; N],
-    work: impl FnOnce([&mut [T]; N]) -> R,
-) -> R {
-    // Taken, not borrowed: while this thread waits for others it may begin another call, which
-    // then finds nothing and allocates.
-    let mut memory = T::working_memory().take();
-    let total = lengths.iter().sum();
-    if memory.len() < total {
-        memory.resize(total, T::zero());
-    }
-    let mut rest = memory.as_mut_slice();
-    let buffers = lengths.map(|length| {
-        let buffer;
-        (buffer, rest) = mem::take(&mut rest).split_at_mut(length);
-        buffer
-    });
-    let result = work(buffers);
-    T::working_memory().set(memory);
-    result
-}
-
-macro_rules! real {
-    ($($element:ty),*) => {
-        $(impl Real for $element {
-            fn values(tensor: &FlexTensor) -> &[Self] {
-                tensor.as_slice().expect("a contiguous tensor of this type")
-            }
-
-            fn working_memory() -> &'static LocalKey<Cell<Vec<Self>>> {
-                thread_local! {
-                    static MEMORY: Cell<Vec<$element>> = const { Cell::new(Vec::new()) };
-                }
-                &MEMORY
-            }
-        })*
-    };
-}
-
-real!(f32, f64);
+use super::real::Real;
+use super::threads::Threads;
 
 /// A matrix in row-major order, or its transpose.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix<'a, T> {
     values: &'a [T],
     rows: usize,
@@ -71,19 +16,21 @@ pub(super) struct Matrix<'a, T> {
     strides: [usize; 2],
 }
 
-impl<T> Clone for Matrix<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Matrix<'_, T> {}
-
-impl<'a, T> Matrix<'a, T> {
+impl<'a, T: Real> Matrix<'a, T> {
     /// # Panics
     /// Panics unless the number of rows divides that of the values.
     pub(super) fn new(values: &'a [T], rows: usize) -> Self {
-        let columns = values.len() / rows;
+        Self::with_size(values, rows, values.len() / rows)
+    }
+
+    /// A contiguous tensor, its first axis down and all others across.
+    pub(super) fn of(tensor: &'a FlexTensor) -> Self {
+        let shape = tensor.layout().shape();
+        let columns = shape[1..].iter().product();
+        Self::with_size(T::values(tensor), shape[0], columns)
+    }
+
+    fn with_size(values: &'a [T], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "values of {rows} rows");
         Self {
             values,
@@ -113,6 +60,11 @@ impl<'a, T> Matrix<'a, T> {
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
+
+    /// In the order of the memory.
+    pub(super) fn values(&self) -> &'a [T] {
+        self.values
+    }
 }
 
 /// Whether a product overwrites its output or is added to it.
@@ -123,12 +75,12 @@ pub(super) enum Write {
 }
 
 /// `output = lhs · rhs`, or `output += lhs · rhs`, with the output in row-major order.
-pub(super) fn product<T: Real>(
+pub(super) fn gemm<T: Real>(
     output: &mut [T],
     write: Write,
     lhs: Matrix<T>,
     rhs: Matrix<T>,
-    parallel: bool,
+    threads: Threads,
 ) {
     assert_eq!(lhs.columns, rhs.rows, "inner dimensions");
     assert_eq!(output.len(), lhs.rows * rhs.columns, "output dimensions");
@@ -136,7 +88,7 @@ pub(super) fn product<T: Real>(
     // SAFETY: a `Matrix` covers exactly its slice, by its constructor; the output has exactly
     // rows × columns values and is borrowed alone.
     unsafe {
-        gemm::gemm(
+        ::gemm::gemm(
             lhs.rows,
             rhs.columns,
             lhs.columns,
@@ -155,7 +107,7 @@ pub(super) fn product<T: Real>(
             false,
             false,
             false,
-            if parallel {
+            if threads.within_image() {
                 Parallelism::Rayon(0)
             } else {
                 Parallelism::None

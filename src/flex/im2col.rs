@@ -1,79 +1,84 @@
-//! Between feature maps and the matrix of their patches, one row for each weight of a filter and
-//! one column for each output pixel, so that filters multiply it as they are stored.
+//! Between feature maps and the matrix of their columns. It has one column for each output pixel, of
+//! the values that a filter meets there, and one row for each weight of a filter, so that filters
+//! multiply it as they are stored.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
-use super::product::Real;
+use super::real::Real;
+use super::threads::Threads;
 
-/// Writes the patches of the given output rows of `images`.
+/// Writes the columns of the given output rows of `images`.
 ///
 /// # Shapes
 /// - images: `[count, channels, input]`
-/// - patches: `[filter_size, count · rows · output width]`
-pub(super) fn gather<T: Real>(
+/// - columns: `[filter_size, count · rows · output width]`
+pub(super) fn im2col<T: Real>(
     geometry: &Geometry,
     images: &[T],
     rows: &Range<usize>,
-    patches: &mut [T],
-    parallel: bool,
+    columns: &mut [T],
+    threads: Threads,
 ) {
     let windows = windows(geometry, rows);
     let plane = geometry.input_plane();
-    let channel_patches = patches.len() / geometry.channels;
-    let fill = |(channel, patches): (usize, &mut [T])| {
-        let taps = patches.chunks_exact_mut(channel_patches / windows.len());
-        for (window, row) in windows.iter().zip(taps) {
+    let of_channel = columns.len() / geometry.channels;
+    let fill = |(channel, columns): (usize, &mut [T])| {
+        let taps = columns.chunks_exact_mut(of_channel / windows.len());
+        for (window, tap) in windows.iter().zip(taps) {
             let images = images.chunks_exact(geometry.channels * plane);
-            let maps = row.chunks_exact_mut(rows.len() * geometry.output[1]);
+            let maps = tap.chunks_exact_mut(rows.len() * geometry.output[1]);
             for (image, map) in images.zip(maps) {
-                window.gather(&image[channel * plane..][..plane], map);
+                window.copy(&image[channel * plane..][..plane], map);
             }
         }
     };
-    if parallel {
-        let channels = patches.par_chunks_exact_mut(channel_patches);
+    if threads.within_image() {
+        let channels = columns.par_chunks_exact_mut(of_channel);
         channels.enumerate().for_each(fill);
     } else {
-        let channels = patches.chunks_exact_mut(channel_patches);
+        let channels = columns.chunks_exact_mut(of_channel);
         channels.enumerate().for_each(fill);
     }
 }
 
-/// Adds the patches of the given output rows to `images`: the transpose of [`gather`]. Clears
-/// values of the patches that lie outside of the images.
-pub(super) fn scatter<T: Real>(
+/// Adds the columns of the given output rows to `images`: the transpose of [`im2col`]. Clears
+/// values of the columns that lie outside of the images.
+///
+/// # Shapes
+/// As those of [`im2col`].
+pub(super) fn col2im<T: Real>(
     geometry: &Geometry,
-    patches: &mut [T],
+    columns: &mut [T],
     rows: &Range<usize>,
     images: &mut [T],
-    parallel: bool,
+    threads: Threads,
 ) {
     let windows = windows(geometry, rows);
     let plane = geometry.input_plane();
     let image = geometry.channels * plane;
-    let channel_patches = patches.len() / geometry.channels;
-    // Adds the patches of one channel to a plane of every image, which begins at `start`.
-    let add = |patches: &mut [T], images: &mut [T], image: usize, start: usize| {
-        let taps = patches.chunks_exact_mut(channel_patches / windows.len());
-        for (window, row) in windows.iter().zip(taps) {
-            let maps = row.chunks_exact_mut(rows.len() * geometry.output[1]);
+    let of_channel = columns.len() / geometry.channels;
+    // Adds the columns of one channel to a plane of every image, which begins at `start`.
+    let add = |columns: &mut [T], images: &mut [T], image: usize, start: usize| {
+        let taps = columns.chunks_exact_mut(of_channel / windows.len());
+        for (window, tap) in windows.iter().zip(taps) {
+            let maps = tap.chunks_exact_mut(rows.len() * geometry.output[1]);
             for (image, map) in images.chunks_exact_mut(image).zip(maps) {
-                window.scatter(map, &mut image[start..][..plane]);
+                window.add(map, &mut image[start..][..plane]);
             }
         }
     };
     // The channels of one image are slices of their own; those of several are not.
-    if parallel && images.len() == image {
+    if threads.within_image() && images.len() == image {
         let channels = images.par_chunks_exact_mut(plane);
-        let patches = patches.par_chunks_exact_mut(channel_patches);
-        let channels = patches.zip(channels);
-        channels.for_each(|(patches, channel)| add(patches, channel, plane, 0));
+        let columns = columns.par_chunks_exact_mut(of_channel);
+        let channels = columns.zip(channels);
+        channels.for_each(|(columns, channel)| add(columns, channel, plane, 0));
     } else {
-        let channels = patches.chunks_exact_mut(channel_patches).enumerate();
-        channels.for_each(|(channel, patches)| add(patches, images, image, channel * plane));
+        let channels = columns.chunks_exact_mut(of_channel).enumerate();
+        channels.for_each(|(channel, columns)| add(columns, images, image, channel * plane));
     }
 }
 
@@ -88,12 +93,12 @@ fn windows(geometry: &Geometry, rows: &Range<usize>) -> Vec<Window> {
 /// rows.
 enum Window {
     /// Output and input rows are equally long and in step: one block of the channel is one block
-    /// of the map. The block runs over the ends of rows; in the columns outside of `columns` the
-    /// tap sees the padding.
+    /// of the map. The block runs over the ends of rows; at an x outside of `inside` the tap sees
+    /// the padding.
     Block {
         map: Range<usize>,
         plane: Range<usize>,
-        columns: Range<usize>,
+        inside: Range<usize>,
         width: usize,
     },
     /// Any other convolution, row by row.
@@ -110,9 +115,9 @@ enum Window {
 impl Window {
     fn new(geometry: &Geometry, rows: &Range<usize>, tap: usize) -> Self {
         let offset = geometry.offset(tap);
-        let [inside_rows, columns] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
+        let [inside_rows, inside] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
         let first = inside_rows.start.max(rows.start);
-        let end = match columns.is_empty() {
+        let end = match inside.is_empty() {
             true => first,
             false => inside_rows.end.min(rows.end).max(first),
         };
@@ -120,13 +125,13 @@ impl Window {
         if !geometry.in_step() {
             let run = |row: usize| {
                 let y = (row * geometry.stride[0]).strict_add_signed(offset[0]);
-                let x = (columns.start * geometry.stride[1]).strict_add_signed(offset[1]);
-                let map = (row - rows.start) * width + columns.start;
+                let x = (inside.start * geometry.stride[1]).strict_add_signed(offset[1]);
+                let map = (row - rows.start) * width + inside.start;
                 (map, y * geometry.input[1] + x)
             };
             return Self::Rows {
                 runs: (first..end).map(run).collect(),
-                length: columns.len(),
+                length: inside.len(),
                 stride: geometry.stride[1],
             };
         }
@@ -144,24 +149,24 @@ impl Window {
         Self::Block {
             map,
             plane: plane.start.unsigned_abs()..plane.end.unsigned_abs(),
-            columns,
+            inside,
             width,
         }
     }
 
     /// Copies what the tap sees from a channel, zeros where that is padding.
-    fn gather<T: Real>(&self, channel: &[T], output: &mut [T]) {
+    fn copy<T: Real>(&self, channel: &[T], output: &mut [T]) {
         match self {
             Self::Block {
                 map,
                 plane,
-                columns,
+                inside,
                 width,
             } => {
                 output[..map.start].fill(T::zero());
                 output[map.end..].fill(T::zero());
                 output[map.clone()].copy_from_slice(&channel[plane.clone()]);
-                clear_outside(output, columns, *width);
+                clear_outside(output, inside, *width);
             }
             Self::Rows {
                 runs,
@@ -179,16 +184,16 @@ impl Window {
         }
     }
 
-    /// The transpose of [`gather`](Self::gather): adds the map to the channel.
-    fn scatter<T: Real>(&self, input: &mut [T], channel: &mut [T]) {
+    /// The transpose of [`copy`](Self::copy): adds the map to the channel.
+    fn add<T: Real>(&self, input: &mut [T], channel: &mut [T]) {
         match self {
             Self::Block {
                 map,
                 plane,
-                columns,
+                inside,
                 width,
             } => {
-                clear_outside(input, columns, *width);
+                clear_outside(input, inside, *width);
                 let sums = channel[plane.clone()].iter_mut();
                 for (sum, value) in sums.zip(&input[map.clone()]) {
                     *sum += *value;
@@ -210,11 +215,11 @@ impl Window {
     }
 }
 
-/// Sets the columns of a map outside of `columns` to zero, column by column: there are few, often
-/// one, and a call to clear one value of each row would cost more than the value.
-fn clear_outside<T: Real>(map: &mut [T], columns: &Range<usize>, width: usize) {
-    for column in (0..columns.start).chain(columns.end..width) {
-        for value in map[column..].iter_mut().step_by(width) {
+/// Sets a map to zero where x is not inside, one x at a time: there are few, often one, and a call
+/// to clear one value of each row would cost more than the value.
+fn clear_outside<T: Real>(map: &mut [T], inside: &Range<usize>, width: usize) {
+    for x in (0..inside.start).chain(inside.end..width) {
+        for value in map[x..].iter_mut().step_by(width) {
             *value = T::zero();
         }
     }
