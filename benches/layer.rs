@@ -80,7 +80,7 @@ const KERNEL: &str = "dense, our kernel";
 const SPLIT_CONV: &str = "split Conv";
 /// The same in a model that declares `Conv2d`, which builds the kernel.
 const SPLIT_CONV2D: &str = "split Conv2d";
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     BASELINE,
     KERNEL,
     "full",
@@ -88,6 +88,7 @@ const COLUMNS: [&str; 10] = [
     "rank 10",
     "rank 10 mat",
     "sparse",
+    "both sides",
     SPLIT_CONV,
     SPLIT_CONV2D,
     "auto / better",
@@ -174,6 +175,11 @@ fn measure(
         linear(rank_10, Evaluation::Factored),
         linear(rank_10, Evaluation::Materialized),
         linear(sparse, Evaluation::Factored),
+        // Half of the filters, of half of the channels.
+        LinearConv2dConfig::new([0, 0], [0, 0])
+            .with_evaluation(Evaluation::Factored)
+            .with_channel_ratio(0.5)
+            .into(),
     ]
     .map(|policy| policy.with_layer(shape.layer()).init(&autodiff));
     let split: Conv2d = shape.layer().init(&autodiff);

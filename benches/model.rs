@@ -15,7 +15,7 @@ use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use networks::{images, labels, step};
 use timing::{Contestant, medians, time};
 
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "dense",
     "full",
     "rank 10",
@@ -23,6 +23,7 @@ const COLUMNS: [&str; 7] = [
     "rank 10, all layers",
     "full, all mat",
     "rank 10, all mat",
+    "both sides",
 ];
 const TRAINING_BATCH: usize = 50;
 /// Every how many batches the correlation loss is added, as the zoo's recipes do.
@@ -88,6 +89,8 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
         ConvConfig::linear(rank_10),
         materialized(full),
         materialized(rank_10),
+        // Half of the filters, of half of the channels.
+        ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5)),
     ]
     .map(|conv| networks::init(network, conv, device))
     .into()

@@ -267,6 +267,7 @@ pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
 }
 
 /// Coefficients `A = column · row`, or `A = column`, ready to be applied.
+#[derive(Clone, Debug)]
 pub(crate) struct Factors {
     /// `[rank, m]`
     pub(crate) row: Option<Tensor<2>>,

@@ -4,6 +4,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::coefficients::CoefficientsConfig;
+#[cfg(feature = "fit")]
+use crate::compress::record;
 use crate::cost::LayerCost;
 use crate::error::Error;
 use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
@@ -77,8 +79,9 @@ impl ConvConfig {
     }
 
     /// This policy for the given layer: channels, kernel size, stride, dilation, groups, padding
-    /// and bias are the layer's; initializer, primary ratio, coefficients and evaluation are the
-    /// policy's. Layers that `Auto` leaves dense start as Burn's do by default.
+    /// and bias are the layer's; initializer, the ratios, coefficients and evaluation are the
+    /// policy's. Layers that `Auto` leaves dense start as Burn's do by default. All channels of
+    /// grouped layers, and of images, which have up to four, are primary.
     pub fn with_layer(&self, layer: Conv2dConfig) -> Self {
         match self.clone() {
             Self::Dense(policy) => Self::Dense(Conv2dConfig {
@@ -126,6 +129,10 @@ impl ConvConfig {
     }
 }
 
+/// Channels up to which an input is taken for an image: a mix of red, green and blue is no less to
+/// compute with and far less to see.
+const IMAGE_CHANNELS: usize = 4;
+
 fn with_geometry(policy: LinearConv2dConfig, layer: Conv2dConfig) -> LinearConv2dConfig {
     LinearConv2dConfig {
         channels: layer.channels,
@@ -135,6 +142,11 @@ fn with_geometry(policy: LinearConv2dConfig, layer: Conv2dConfig) -> LinearConv2
         groups: layer.groups,
         padding: layer.padding,
         bias: layer.bias,
+        channel_ratio: if layer.groups > 1 || layer.channels[0] <= IMAGE_CHANNELS {
+            1.0
+        } else {
+            policy.channel_ratio
+        },
         ..policy
     }
 }
@@ -184,7 +196,11 @@ impl Conv {
         match self {
             Self::Dense(conv) => match reparameterized(conv) {
                 Some(layer) => layer.forward(input),
-                None => conv.forward(input),
+                None => {
+                    #[cfg(feature = "fit")]
+                    record(conv, &input);
+                    conv.forward(input)
+                }
             },
             Self::Linear(conv) => conv.forward(input),
         }
@@ -201,6 +217,8 @@ impl Conv {
                         primary: shape[0],
                         secondary: 0,
                         filter_size: shape[1] * shape[2] * shape[3],
+                        primary_channels: shape[1],
+                        secondary_channels: 0,
                         groups: conv.groups,
                         rank: None,
                         bias: conv.bias.is_some(),

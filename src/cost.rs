@@ -9,12 +9,33 @@ pub enum Evaluation {
     /// The faster of the two for the sizes at hand, see [`LayerCost::cheaper`].
     Auto,
     /// Convolve with the primary filters, then combine their feature maps:
-    /// `m·k + n·m` multiply-adds an output pixel, at low rank `m·k + r·(n + m)`. Needs
+    /// `m·k + n·m` multiply-adds an output pixel, at low rank `m·k + r·(n + m)`. Where input
+    /// channels are combined, that comes first: `s·(c − s)` multiply-adds an input pixel. Needs
     /// `groups = 1`.
     Factored,
     /// Build the whole kernel, then convolve with it: `(m + n)·k` multiply-adds an output pixel
     /// and `n·m·k` for the kernel, at low rank `r·(n + m)·k`, as the reference implementation does.
     Materialized,
+}
+
+/// The pixels that a layer reads and computes, each batch × height × width.
+///
+/// One number stands for a layer that computes as many pixels as it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pixels {
+    /// Pixels of the input.
+    pub input: usize,
+    /// Pixels of the output.
+    pub output: usize,
+}
+
+impl From<usize> for Pixels {
+    fn from(pixels: usize) -> Self {
+        Self {
+            input: pixels,
+            output: pixels,
+        }
+    }
 }
 
 /// The sizes of a convolution that decide its number of parameters and multiply-adds.
@@ -29,6 +50,8 @@ pub enum Evaluation {
 ///     primary: 64,
 ///     secondary: 64,
 ///     filter_size: 64 * 3 * 3,
+///     primary_channels: 64,
+///     secondary_channels: 0,
 ///     groups: 1,
 ///     rank: None,
 ///     bias: true,
@@ -44,8 +67,13 @@ pub struct LayerCost {
     pub primary: usize,
     /// Secondary filters `n`.
     pub secondary: usize,
-    /// Weights of one filter `k`: input channels of a group × kernel height × kernel width.
+    /// Weights of one stored filter `k`: primary channels of a group × kernel height × kernel
+    /// width.
     pub filter_size: usize,
+    /// Primary input channels of a group `s`: all of them in the paper's layer.
+    pub primary_channels: usize,
+    /// Input channels `c − s` that are added onto the primary ones.
+    pub secondary_channels: usize,
     /// Groups of channels.
     pub groups: usize,
     /// The rank of low-rank coefficients; `None` where all `n·m` are stored.
@@ -57,44 +85,54 @@ pub struct LayerCost {
 impl LayerCost {
     /// The dense convolution with as many filters.
     pub fn dense(&self) -> Self {
+        let channels = self.primary_channels + self.secondary_channels;
         Self {
             primary: self.filters(),
             secondary: 0,
+            filter_size: self.taps() * channels,
+            primary_channels: channels,
+            secondary_channels: 0,
             rank: None,
             ..*self
         }
     }
 
-    /// Trainable parameters: primary filters, coefficients and bias.
+    /// Trainable parameters: primary filters, coefficients of filters and of channels, and bias.
     ///
     /// Masked coefficients count, the threshold of sparse ones does not.
     pub fn parameters(&self) -> usize {
         let bias = if self.bias { self.filters() } else { 0 };
-        self.primary * self.filter_size + self.coefficients() + bias
+        let coefficients = self.coefficients() + self.channel_coefficients();
+        self.primary * self.filter_size + coefficients + bias
     }
 
-    /// Multiply-adds of a forward pass that computes `pixels` output pixels
-    /// (batch × height × width), bias left out as usual.
-    pub fn multiply_adds(&self, evaluation: Evaluation, pixels: usize) -> usize {
+    /// Multiply-adds of a forward pass over these [`Pixels`], bias left out as usual.
+    pub fn multiply_adds(&self, evaluation: Evaluation, pixels: impl Into<Pixels>) -> usize {
+        let pixels = pixels.into();
         match evaluation {
             Evaluation::Auto => self.multiply_adds(self.cheaper(pixels), pixels),
             Evaluation::Factored => {
-                pixels * (self.primary * self.filter_size + self.coefficients())
+                pixels.output * (self.primary * self.filter_size + self.coefficients())
+                    + pixels.input * self.channel_coefficients()
             }
             Evaluation::Materialized => {
-                pixels * self.filters() * self.filter_size + self.coefficients() * self.filter_size
+                let dense = self.dense();
+                pixels.output * dense.primary * dense.filter_size
+                    + self.coefficients() * self.filter_size
+                    + self.filters() * self.taps() * self.channel_coefficients()
             }
         }
     }
 
-    /// The evaluation that is expected to be faster for `pixels` output pixels
-    /// (batch × height × width): what [`Evaluation::Auto`] stands for.
+    /// The evaluation that is expected to be faster for these [`Pixels`]: what
+    /// [`Evaluation::Auto`] stands for.
     ///
     /// That is the one with fewer multiply-adds, where those that build the kernel count one and a
     /// half times, because the kernel is also copied. The layer bench shows it for the kernel of
     /// the feature `flex` and for tensor operations alike. Grouped convolutions are materialized,
     /// because nothing else is valid for them.
-    pub fn cheaper(&self, pixels: usize) -> Evaluation {
+    pub fn cheaper(&self, pixels: impl Into<Pixels>) -> Evaluation {
+        let pixels = pixels.into();
         let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
             .map(|evaluation| self.multiply_adds(evaluation, pixels));
         let build = self.multiply_adds(Evaluation::Materialized, 0);
@@ -126,6 +164,15 @@ impl LayerCost {
 
     fn filters(&self) -> usize {
         self.primary + self.secondary
+    }
+
+    /// Weights of one channel of a filter.
+    fn taps(&self) -> usize {
+        self.filter_size / self.primary_channels.max(1)
+    }
+
+    fn channel_coefficients(&self) -> usize {
+        self.primary_channels * self.secondary_channels
     }
 
     fn coefficients(&self) -> usize {

@@ -45,6 +45,30 @@ pub enum Error {
         filters: usize,
     },
 
+    /// The share of primary channels leaves no channel.
+    #[error(
+        "channel_ratio must lie above 0, be at most 1 and leave at least one primary channel, got \
+         channel_ratio={ratio} with {channels} channels"
+    )]
+    ChannelRatio {
+        /// The share of primary channels.
+        ratio: f64,
+        /// The number of input channels.
+        channels: usize,
+    },
+
+    /// Input channels of a grouped convolution were to be combined.
+    #[error(
+        "a channel_ratio below 1 needs groups=1, got channel_ratio={ratio} with groups={groups}: \
+         channels of one group would be added onto those of another"
+    )]
+    ChannelGroups {
+        /// The number of groups.
+        groups: usize,
+        /// The share of primary channels.
+        ratio: f64,
+    },
+
     /// The rank is 0, or above that of any matrix of the coefficients' size.
     #[error(
         "rank must lie between 1 and the smaller side of the coefficient matrix, \
@@ -109,6 +133,20 @@ pub enum Error {
         filters: usize,
     },
 
+    /// A number of primary channels is 0 or above that of all, or below it with groups.
+    #[error(
+        "primary channels must be at least 1 and at most all, and all with more than one group, \
+         got {primary_channels} of {channels} with groups={groups}"
+    )]
+    PrimaryChannels {
+        /// The number of primary channels.
+        primary_channels: usize,
+        /// The number of input channels of a group.
+        channels: usize,
+        /// The number of groups.
+        groups: usize,
+    },
+
     /// The goal of a compression is not a share.
     #[error("the {name} to compress to must lie above 0 and be at most 1, got {value}")]
     Share {
@@ -132,6 +170,53 @@ pub enum Error {
         smallest: usize,
         /// The weights of the dense layers.
         dense: usize,
+    },
+
+    /// Multiply-adds are to be counted of a layer that no calibration has seen running.
+    #[error(
+        "how many pixels {path} computes is not known; run the model under \
+         `Calibration::observe`, with its convolutions declared as `Conv`, and give that to \
+         `Compression::with_calibration`"
+    )]
+    NotObserved {
+        /// Where in the model.
+        path: String,
+    },
+
+    /// The smallest model that a measure accepts was asked for, and it accepts none.
+    #[error("no budget was accepted; tried were:\n{trials}")]
+    NoneAccepted {
+        /// The budgets, and what came out.
+        trials: String,
+    },
+
+    /// The smallest model was asked of a compression that has no budget to make smaller.
+    #[error(
+        "a search for the smallest model needs a share to make smaller: `to_parameters` or \
+         `to_multiply_adds`"
+    )]
+    NoBudget,
+
+    /// A layer of a saved plan has no size that a convolution could have.
+    #[error(
+        "{path} of a saved plan cannot be a convolution of shape {shape:?} with {pixels} pixels"
+    )]
+    LayerSize {
+        /// Where in the model.
+        path: String,
+        /// The shape of the weight.
+        shape: [usize; 4],
+        /// The pixels of an image.
+        pixels: usize,
+    },
+
+    /// A saved plan is of a version that this crate does not know.
+    #[error("a plan of version {version} was saved, but this version of linearconv knows {known}")]
+    PlanVersion {
+        /// The version that was saved.
+        version: u32,
+        /// The version that is known.
+        known: u32,
     },
 
     /// A weight is reparameterized already, by LinearConv or otherwise.
@@ -180,17 +265,6 @@ pub enum Error {
         path: String,
         /// The first such filter.
         filter: usize,
-    },
-
-    /// Responses do not have one row for each filter.
-    #[error("{path} has {filters} filters, but there are responses of {responses}")]
-    Responses {
-        /// Where in the model.
-        path: String,
-        /// The number of filters.
-        filters: usize,
-        /// The rows of the responses.
-        responses: usize,
     },
 
     /// A fit to a calibration batch was asked of a grouped convolution.

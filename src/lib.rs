@@ -79,6 +79,12 @@ struct Readme;
 #[doc = include_str!("../docs/backends.md")]
 struct Backends;
 
+/// Runs the examples of the page on compression.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/compression.md")]
+struct CompressionGuide;
+
+mod channels;
 mod coefficients;
 #[cfg(feature = "fit")]
 mod compress;
@@ -97,11 +103,12 @@ pub use coefficients::{
 };
 #[cfg(feature = "fit")]
 pub use compress::{
-    Choice, CombinedFilters, Compression, LinearConv, Plan, PlannedLayer, conv2d_weights, responses,
+    Calibration, Choice, CombinedFilters, Compression, Dense, LinearConv, Measurement, OtherLayer,
+    Plan, PlannedLayer, Search, Sensitivity, Trial, Verdict, conv2d_weights,
 };
 pub use conv::{Conv, ConvConfig};
 pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
-pub use cost::{Evaluation, LayerCost};
+pub use cost::{Evaluation, LayerCost, Pixels};
 pub use error::Error;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};

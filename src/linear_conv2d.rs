@@ -7,9 +7,10 @@ use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor};
 
+use crate::channels::{channel_matrix, expand_channels, primary_channels};
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
 use crate::convolution::{linear_conv2d, padding};
-use crate::cost::{Evaluation, LayerCost};
+use crate::cost::{Evaluation, LayerCost, Pixels};
 use crate::error::Error;
 
 /// Configuration to create a [`LinearConv2d`] layer: Burn's
@@ -52,6 +53,12 @@ pub struct LinearConv2dConfig {
     /// `m = floor(primary_ratio · channels_out)`.
     #[config(default = 0.5)]
     pub primary_ratio: f64,
+    /// The share of primary channels among the input channels:
+    /// `s = floor(channel_ratio · channels_in)`. The other channels are added onto them by
+    /// coefficients of their own, so that the filters are those of `s` channels. At 1 there are
+    /// none, and the layer is the paper's. Below 1 it needs `groups = 1`.
+    #[config(default = 1.0)]
+    pub channel_ratio: f64,
     /// How the coefficients are stored.
     #[config(default = "CoefficientsConfig::Full")]
     pub coefficients: CoefficientsConfig,
@@ -75,6 +82,8 @@ impl LinearConv2dConfig {
     /// # Errors
     /// - [`Error::ZeroSize`], [`Error::Groups`]: not a convolution.
     /// - [`Error::PrimaryRatio`]: no primary or no secondary filter left.
+    /// - [`Error::ChannelRatio`], [`Error::ChannelGroups`]: no primary channel left, or fewer than
+    ///   all with more than one group.
     /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: not valid coefficients.
     /// - [`Error::FactoredGroups`]: factored evaluation with more than one group.
     pub fn try_init(&self, device: &Device) -> Result<LinearConv2d, Error> {
@@ -82,11 +91,13 @@ impl LinearConv2dConfig {
             primary,
             secondary,
             filter_size,
+            primary_channels,
+            secondary_channels,
             ..
         } = self.cost()?;
         check_evaluation(self.evaluation, self.groups)?;
         let [height, width] = self.kernel_size;
-        let shape = [primary, self.channels[0] / self.groups, height, width];
+        let shape = [primary, primary_channels, height, width];
         let fan_out = primary * height * width;
 
         Ok(LinearConv2d {
@@ -94,6 +105,9 @@ impl LinearConv2dConfig {
             primary: self
                 .initializer
                 .init_with(shape, Some(filter_size), Some(fan_out), device),
+            channel_coefficients: (secondary_channels > 0)
+                .then(|| UNIFORM.init([primary_channels, secondary_channels], device)),
+            channel_order: None,
             bias: self.bias.then(|| UNIFORM.init([self.channels[1]], device)),
             stride: self.stride,
             kernel_size: self.kernel_size,
@@ -119,11 +133,15 @@ impl LinearConv2dConfig {
         )?;
         let primary = self.primary_filters()?;
         let secondary = self.channels[1] - primary;
+        let channels = self.channels[0] / self.groups;
+        let primary_channels = primary_channels(self.channel_ratio, channels, self.groups)?;
         let [height, width] = self.kernel_size;
         Ok(LayerCost {
             primary,
             secondary,
-            filter_size: self.channels[0] / self.groups * height * width,
+            filter_size: primary_channels * height * width,
+            primary_channels,
+            secondary_channels: channels - primary_channels,
             groups: self.groups,
             rank: self.coefficients.rank(secondary, primary)?,
             bias: self.bias,
@@ -137,6 +155,7 @@ impl LinearConv2dConfig {
     pub(crate) fn cost_if_wide_enough(&self) -> Result<Option<LayerCost>, Error> {
         match self.cost() {
             Err(Error::Rank { rank: 1.., .. }) => Ok(None),
+            Err(Error::ChannelRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(None),
             Err(Error::PrimaryRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(None),
             cost => cost.map(Some),
         }
@@ -196,14 +215,24 @@ fn check_evaluation(evaluation: Evaluation, groups: usize) -> Result<(), Error> 
 /// W = cat(P, A · P)        P: m primary filters, A: [n, m] coefficients
 /// ```
 ///
+/// Where a [channel ratio](LinearConv2dConfig::channel_ratio) says so, input channels are combined
+/// too, before the convolution: `x_primary + B · x_rest`.
+///
 /// Should be created with [`LinearConv2dConfig`].
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct LinearConv2d {
-    /// Primary filters `P`, of shape `[m, channels_in / groups, kernel_height, kernel_width]`.
+    /// Primary filters `P`, of shape `[m, channels_in / groups, kernel_height, kernel_width]`, or
+    /// `[m, s, kernel_height, kernel_width]` with `s` primary channels.
     pub primary: Param<Tensor<4>>,
     /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
     pub coefficients: Coefficients,
+    /// Coefficients `B` that add the other channels onto the primary ones,
+    /// `[s, channels_in - s]`; absent where all channels are primary.
+    pub channel_coefficients: Option<Param<Tensor<2>>>,
+    /// The order of the input channels, `[channels_in]`, where the first `s` are not the primary
+    /// ones: input channel `i` is channel `channel_order[i]` of the primary and the other ones.
+    pub channel_order: Option<Param<Tensor<1, Int>>>,
     /// Bias, of shape `[channels_out]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Stride of the convolution.
@@ -261,13 +290,21 @@ impl LinearConv2d {
         let bias = self.bias.as_ref().map(|bias| bias.val());
         match self.resolve_evaluation(input.dims()) {
             Evaluation::Factored => {
+                let channels = self.channel_matrix();
+                let primary = self.primary.val();
                 let factors = Some(self.coefficients.factors());
                 let order = self.order.as_ref().map(|order| order.val());
-                linear_conv2d(input, self.primary.val(), factors, order, bias, options)
+                linear_conv2d(input, channels, primary, factors, order, bias, options)
             }
             // The kernel is in the order of the outputs already.
-            _ => linear_conv2d(input, self.weight(), None, None, bias, options),
+            _ => linear_conv2d(input, None, self.weight(), None, None, bias, options),
         }
+    }
+
+    /// `[s, channels_in]`, where not all input channels are primary.
+    fn channel_matrix(&self) -> Option<Tensor<2>> {
+        let coefficients = self.channel_coefficients.as_ref()?;
+        Some(channel_matrix(coefficients, self.channel_order.as_ref()))
     }
 
     /// The whole kernel, its filters in the order of the outputs.
@@ -276,7 +313,11 @@ impl LinearConv2d {
     /// - output: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
     pub fn weight(&self) -> Tensor<4> {
         let order = self.order.as_ref().map(|order| order.val());
-        self.coefficients.kernel(self.primary.val(), order)
+        let filters = self.coefficients.kernel(self.primary.val(), order);
+        match self.channel_matrix() {
+            Some(matrix) => expand_channels(filters, matrix),
+            None => filters,
+        }
     }
 
     /// The dense convolution with the same output: the kernel is built once and becomes a
@@ -317,10 +358,17 @@ impl LinearConv2d {
             primary: shape[0],
             secondary: self.coefficients.num_secondary(),
             filter_size: shape[1] * shape[2] * shape[3],
+            primary_channels: shape[1],
+            secondary_channels: self.secondary_channels(),
             groups: self.groups,
             rank: self.coefficients.rank(),
             bias: self.bias.is_some(),
         }
+    }
+
+    fn secondary_channels(&self) -> usize {
+        let coefficients = self.channel_coefficients.as_ref();
+        coefficients.map_or(0, |coefficients| coefficients.lazy_shape()[1])
     }
 
     /// Decides `Auto` by the input's size. Padding is left out: Burn keeps its calculation
@@ -330,7 +378,10 @@ impl LinearConv2d {
             Evaluation::Auto => {
                 let rows = height.div_ceil(self.stride[0]);
                 let columns = width.div_ceil(self.stride[1]);
-                self.cost().cheaper(batch_size * rows * columns)
+                self.cost().cheaper(Pixels {
+                    input: batch_size * height * width,
+                    output: batch_size * rows * columns,
+                })
             }
             evaluation => evaluation,
         }
@@ -347,11 +398,17 @@ impl ModuleDisplay for LinearConv2d {
     fn custom_content(&self, content: Content) -> Option<Content> {
         let shape = self.primary.lazy_shape();
         let debug = |value: [usize; 2]| format!("{value:?}");
-        content
-            .add("ch_in", &format!("{}", shape[1] * self.groups))
+        let channels = shape[1] * self.groups + self.secondary_channels();
+        let content = content
+            .add("ch_in", &format!("{channels}"))
             .add("ch_out", &format!("{}", self.cost().dense().primary))
             .add("primary", &format!("{}", shape[0]))
-            .add("coefficients", &self.coefficients.describe())
+            .add("coefficients", &self.coefficients.describe());
+        let content = match self.channel_coefficients {
+            Some(_) => content.add("primary_channels", &format!("{}", shape[1])),
+            None => content,
+        };
+        content
             .add("evaluation", &format!("{:?}", self.evaluation))
             .add("stride", &debug(self.stride))
             .add("kernel_size", &debug(self.kernel_size))

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use linearconv::{
-    Coefficients, CoefficientsConfig, ConvConfig, Error, Evaluation, LinearConv2d,
+    Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, Evaluation, LinearConv2d,
     LinearConv2dConfig,
 };
 
@@ -37,8 +37,13 @@ fn defaults_are_those_of_conv2d_and_the_paper() {
     assert_eq!(config.padding, dense.padding);
     assert_eq!(config.bias, dense.bias);
     assert_eq!(config.primary_ratio, 0.5);
+    assert_eq!(config.channel_ratio, 1.0);
     assert_eq!(config.coefficients, CoefficientsConfig::Full);
     assert_eq!(config.evaluation, Evaluation::Auto);
+
+    let layer = config.init(&device());
+    assert!(layer.channel_coefficients.is_none());
+    assert!(layer.channel_order.is_none() && layer.order.is_none());
 }
 
 #[test]
@@ -102,6 +107,51 @@ fn primary_filters_are_the_floor_of_the_ratio() {
             [filters - primary, primary]
         );
     }
+}
+
+#[test]
+fn primary_channels_are_the_floor_of_the_ratio() {
+    for (ratio, channels, primary) in [(0.5, 7, 3), (0.125, 8, 1), (0.99, 8, 7), (1.0, 8, 8)] {
+        let layer = LinearConv2dConfig::new([channels, 6], [3, 2])
+            .with_channel_ratio(ratio)
+            .init(&device());
+        assert_eq!(layer.primary.dims(), [3, primary, 3, 2]);
+        let coefficients = layer.channel_coefficients.as_ref();
+        match coefficients.map(|coefficients| coefficients.dims()) {
+            Some(dims) => assert_eq!(dims, [primary, channels - primary]),
+            None => assert_eq!(primary, channels),
+        }
+        assert_eq!(layer.weight().dims(), [6, channels, 3, 2]);
+    }
+}
+
+#[test]
+fn channel_ratios_without_channels_are_errors() {
+    for ratio in [0.0, -0.5, 1.01, f64::NAN, f64::INFINITY, 0.2] {
+        let error = error(config().with_channel_ratio(ratio));
+        assert!(matches!(error, Error::ChannelRatio { channels: 4, .. }));
+        let values = format!("channel_ratio={ratio} with 4 channels");
+        assert!(error.to_string().ends_with(&values), "{error}");
+    }
+}
+
+#[test]
+fn channels_of_groups_are_all_primary() {
+    let grouped = config().with_groups(2);
+    let error = error(grouped.clone().with_channel_ratio(0.5));
+    assert_eq!(
+        error,
+        Error::ChannelGroups {
+            groups: 2,
+            ratio: 0.5
+        }
+    );
+    let message = error.to_string();
+    assert!(
+        message.contains("channel_ratio=0.5 with groups=2"),
+        "{message}"
+    );
+    assert!(grouped.init(&device()).channel_coefficients.is_none());
 }
 
 #[test]
@@ -242,10 +292,55 @@ fn a_policy_takes_geometry_from_the_layer_and_the_rest_from_itself() {
 }
 
 #[test]
+fn a_policy_keeps_all_channels_of_images_and_groups() {
+    let policies = [
+        LinearConv2dConfig::new([0, 0], [0, 0]).into(),
+        ConvConfig::auto(CoefficientsConfig::Full),
+    ];
+    let ratio = |policy: &ConvConfig, layer: Conv2dConfig| match policy.with_layer(layer) {
+        ConvConfig::Linear(config) | ConvConfig::Auto(config) => config.channel_ratio,
+        ConvConfig::Dense(_) => panic!("the policy is not dense"),
+    };
+    for policy in policies {
+        let policy = match policy {
+            ConvConfig::Linear(config) => config.with_channel_ratio(0.5).into(),
+            ConvConfig::Auto(config) => ConvConfig::Auto(config.with_channel_ratio(0.5)),
+            dense => dense,
+        };
+        for (channels, groups, expected) in [
+            (1, 1, 1.0),
+            (3, 1, 1.0),
+            (4, 1, 1.0),
+            (5, 1, 0.5),
+            (64, 1, 0.5),
+            (64, 2, 1.0),
+            (64, 64, 1.0),
+        ] {
+            let layer = Conv2dConfig::new([channels, 64], [3, 3]).with_groups(groups);
+            assert_eq!(ratio(&policy, layer.clone()), expected, "{layer}");
+            policy.with_layer(layer).init(&device());
+        }
+    }
+}
+
+#[test]
+fn a_policy_leaves_layers_dense_that_are_too_narrow_for_its_channels() {
+    let narrow = LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.1);
+    let auto = ConvConfig::Auto(narrow);
+    let init = |channels| {
+        let layer = Conv2dConfig::new([channels, 64], [3, 3]);
+        auto.with_layer(layer).init(&device())
+    };
+    assert!(matches!(init(9), Conv::Dense(_)));
+    assert!(matches!(init(10), Conv::Linear(_)));
+}
+
+#[test]
 fn configurations_round_trip_through_json() {
     for coefficients in common::variants() {
         let config = with_coefficients(coefficients)
             .with_padding(PaddingConfig2d::Explicit(0, 1, 2, 3))
+            .with_channel_ratio(0.75)
             .with_evaluation(Evaluation::Factored);
         let policy = ConvConfig::from(config.clone());
         let restored: ConvConfig = serde_json::from_str(&policy.to_string()).expect("JSON");
@@ -253,20 +348,35 @@ fn configurations_round_trip_through_json() {
         let restored =
             LinearConv2dConfig::load_binary(config.to_string().as_bytes()).expect("JSON");
         assert_eq!(restored.coefficients, coefficients);
+        assert_eq!(restored.channel_ratio, 0.75);
     }
+}
+
+/// Burn's configurations have no defaults for fields that a file does not have.
+#[test]
+fn a_configuration_without_a_channel_ratio_is_refused_by_name() {
+    let mut json: serde_json::Value = serde_json::from_str(&config().to_string()).expect("JSON");
+    let fields = json.as_object_mut().expect("fields");
+    fields.remove("channel_ratio").expect("a channel ratio");
+    let refused = LinearConv2dConfig::load_binary(json.to_string().as_bytes());
+    let message = refused.expect_err("a field is missing").to_string();
+    assert!(message.contains("channel_ratio"), "{message}");
 }
 
 #[test]
 fn new_layers_draw_coefficients_and_bias_as_the_reference() {
-    for variant in common::variants() {
-        let layer = with_coefficients(variant).init(&device());
+    for (variant, channel_ratio) in common::variants_of_both_sides() {
+        let config = with_coefficients(variant).with_channel_ratio(channel_ratio);
+        let layer = config.init(&device());
         let (mut matrices, mut bias) = (0, 0);
         within_a_tenth(&layer, |name| match name {
             "bias" => bias += 1,
             _ => matrices += 1,
         });
         assert_eq!(bias, 1);
-        assert_eq!(matrices, if layer.cost().rank.is_some() { 2 } else { 1 });
+        let factors = if layer.cost().rank.is_some() { 2 } else { 1 };
+        let channels = usize::from(channel_ratio < 1.0);
+        assert_eq!(matrices, factors + channels);
     }
 }
 

@@ -240,6 +240,26 @@ fn coefficient_l1_is_the_norm_of_what_is_stored() {
 }
 
 #[test]
+fn losses_see_primary_filters_and_their_coefficients_alone() {
+    let config = LinearConv2dConfig::new([6, 8], [3, 3]).with_channel_ratio(0.5);
+    let two_sides = layer(&config, &device().autodiff());
+    let mut one_side = layer(
+        &LinearConv2dConfig::new([3, 8], [3, 3]),
+        &device().autodiff(),
+    );
+    one_side.primary = two_sides.primary.clone();
+    one_side.coefficients = two_sides.coefficients.clone();
+    for loss in [correlation_loss, coefficient_l1] {
+        let expected = to_vec(loss(&one_side));
+        assert!(expected[0] > 0.1);
+        assert_eq!(to_vec(loss(&two_sides)), expected);
+        let gradients = loss(&two_sides).backward();
+        let channels = two_sides.channel_coefficients.as_ref().expect("half");
+        assert!(channels.val().grad(&gradients).is_none());
+    }
+}
+
+#[test]
 fn a_module_without_linear_convolutions_has_no_loss() {
     let linear = LinearConfig::new(4, 2).init(&device().autodiff());
     assert_eq!(to_vec(correlation_loss(&linear)), [0.0]);

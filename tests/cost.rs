@@ -4,7 +4,9 @@ mod common;
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
-use linearconv::{CoefficientsConfig, Conv, ConvConfig, Evaluation, LayerCost, LinearConv2dConfig};
+use linearconv::{
+    CoefficientsConfig, Conv, ConvConfig, Evaluation, LayerCost, LinearConv2dConfig, Pixels,
+};
 
 use common::{device, variants};
 
@@ -16,6 +18,10 @@ fn parameters_are_those_of_the_module() {
             LinearConv2dConfig::new([4, 8], [1, 1]).with_bias(false),
             LinearConv2dConfig::new([8, 16], [3, 3]).with_groups(4),
             LinearConv2dConfig::new([8, 24], [3, 3]).with_primary_ratio(0.25),
+            LinearConv2dConfig::new([8, 24], [3, 3]).with_channel_ratio(0.4),
+            LinearConv2dConfig::new([7, 8], [1, 1])
+                .with_channel_ratio(0.5)
+                .with_bias(false),
         ] {
             let layer = config.with_coefficients(variant).init(&device());
             // The threshold of sparse coefficients is state that Burn counts as a parameter.
@@ -55,6 +61,8 @@ fn multiply_adds_are_those_of_the_formulas() {
         primary: 5,
         secondary: 6,
         filter_size: 36,
+        primary_channels: 4,
+        secondary_channels: 0,
         groups: 1,
         rank: None,
         bias: true,
@@ -74,6 +82,86 @@ fn multiply_adds_are_those_of_the_formulas() {
         let materialized = |cost: LayerCost| cost.multiply_adds(Evaluation::Materialized, pixels);
         assert_eq!(materialized(layer), dense + 30 * 36);
         assert_eq!(materialized(low_rank), dense + 2 * 11 * 36);
+    }
+}
+
+/// `m·s·k + n·m + s·(c − s) + f`, and the multiply-adds of each factor.
+#[test]
+fn a_layer_of_both_sides_costs_what_its_factors_do() {
+    let config = LinearConv2dConfig::new([10, 12], [3, 2])
+        .with_primary_ratio(0.34)
+        .with_channel_ratio(0.3);
+    let [m, n, s, rest, taps] = [4, 8, 3, 7, 6];
+    let layer = config.init(&device());
+    let cost = layer.cost();
+    assert_eq!(config.cost().expect("valid"), cost);
+    assert_eq!([cost.primary, cost.secondary], [m, n]);
+    assert_eq!([cost.primary_channels, cost.secondary_channels], [s, rest]);
+    assert_eq!(cost.filter_size, s * taps);
+    let weights = m * s * taps + n * m + s * rest;
+    assert_eq!(cost.parameters(), weights + 12);
+    assert_eq!(layer.num_params(), weights + 12);
+    assert_eq!(cost.dense().parameters(), 12 * 10 * taps + 12);
+
+    let low_rank = LayerCost {
+        rank: Some(2),
+        ..cost
+    };
+    for (input, output) in [(1, 1), (400, 100), (9, 16)] {
+        let pixels = Pixels { input, output };
+        let of = |cost: LayerCost, evaluation| cost.multiply_adds(evaluation, pixels);
+        let factored = |coefficients| output * (m * s * taps + coefficients) + input * s * rest;
+        let materialized =
+            |coefficients| output * 12 * 10 * taps + coefficients * s * taps + 12 * taps * s * rest;
+        for (cost, coefficients) in [(cost, n * m), (low_rank, 2 * (n + m))] {
+            assert_eq!(of(cost, Evaluation::Factored), factored(coefficients));
+            assert_eq!(
+                of(cost, Evaluation::Materialized),
+                materialized(coefficients)
+            );
+        }
+    }
+    // One number is a layer that computes as many pixels as it reads.
+    let same = Pixels {
+        input: 5,
+        output: 5,
+    };
+    assert_eq!(Pixels::from(5), same);
+    assert_eq!(
+        cost.multiply_adds(Evaluation::Factored, 5),
+        cost.multiply_adds(Evaluation::Factored, same)
+    );
+}
+
+#[test]
+fn auto_counts_the_pixels_that_a_stride_reads_and_does_not_compute() {
+    let pixels = |input| Pixels { input, output: 64 };
+    let square = LinearConv2dConfig::new([64, 64], [3, 3])
+        .with_channel_ratio(0.5)
+        .cost()
+        .expect("valid");
+    assert_eq!(square.cheaper(pixels(64)), Evaluation::Factored);
+    // Combining the channels of 64 times as many pixels costs more than the whole kernel.
+    assert_eq!(square.cheaper(pixels(64 * 64)), Evaluation::Materialized);
+}
+
+#[test]
+fn both_sides_save_and_pay_where_their_coefficients_are_few() {
+    let cost = |channels, kernel: [usize; 2], ratio| {
+        let config = LinearConv2dConfig::new(channels, kernel).with_channel_ratio(ratio);
+        config.cost().expect("valid")
+    };
+    for (channels, kernel, ratio, saves, pays) in [
+        ([64, 64], [3, 3], 0.5, true, true),
+        ([64, 64], [1, 1], 0.5, true, true),
+        // 32·224 coefficients of channels for 256·8 weights.
+        ([256, 8], [1, 1], 0.125, false, false),
+        // 50·50 and 32·32 coefficients beside 32·50 weights of 6400: too many multiply-adds.
+        ([100, 64], [1, 1], 0.5, true, false),
+    ] {
+        let cost = cost(channels, kernel, ratio);
+        assert_eq!((cost.saves(), cost.pays()), (saves, pays), "{cost:?}");
+        assert_eq!(saves, cost.parameters() < cost.dense().parameters());
     }
 }
 
@@ -185,4 +273,14 @@ fn display_shows_channels_variant_rank_and_evaluation() {
          padding: Valid, params: 140}"
     );
     assert!(!layer.primary.is_initialized(), "display draws no weights");
+
+    let layer = LinearConv2dConfig::new([6, 8], [1, 1])
+        .with_channel_ratio(0.34)
+        .init(&device());
+    assert_eq!(
+        layer.to_string(),
+        "LinearConv2d {ch_in: 6, ch_out: 8, primary: 4, coefficients: Full, \
+         primary_channels: 2, evaluation: Auto, stride: [1, 1], kernel_size: [1, 1], \
+         dilation: [1, 1], groups: 1, padding: Valid, params: 40}"
+    );
 }

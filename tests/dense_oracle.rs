@@ -1,5 +1,5 @@
 //! Every variant and evaluation equals a dense `Conv2d` that holds the layer's kernel: outputs and
-//! all gradients, over kernels, strides, dilations, groups, paddings and primary ratios.
+//! all gradients, over kernels, strides, dilations, groups, paddings and the ratios of both sides.
 
 mod common;
 
@@ -10,7 +10,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 use linearconv::{Choice, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
 
-use common::{assert_close, device, layer, tensor, to_vec, tolerances, variants, weighted_sum};
+use common::{
+    assert_close, cast, channels_in, device, layer, tensor, to_vec, tolerances, variants,
+    variants_of_both_sides, weighted_sum,
+};
 
 /// Geometries over which the laws are held: every field away from its default at least once.
 fn geometries() -> Vec<LinearConv2dConfig> {
@@ -32,6 +35,18 @@ fn geometries() -> Vec<LinearConv2dConfig> {
             .with_coefficients(CoefficientsConfig::LowRank { rank: 3 }),
         config([4, 8], [3, 3], Same).with_groups(2),
         config([8, 8], [3, 3], Explicit(1, 0, 0, 1)).with_groups(8),
+        config([6, 8], [3, 3], Same).with_channel_ratio(0.5),
+        config([7, 9], [3, 2], Explicit(1, 0, 0, 1))
+            .with_stride([2, 1])
+            .with_dilation([1, 2])
+            .with_channel_ratio(0.34),
+        config([8, 8], [1, 1], Valid)
+            .with_stride([2, 3])
+            .with_bias(false)
+            .with_channel_ratio(0.5),
+        config([2, 12], [3, 3], Valid)
+            .with_primary_ratio(0.3)
+            .with_channel_ratio(0.5),
     ]
 }
 
@@ -55,8 +70,7 @@ fn layers() -> Vec<LinearConv2d> {
 /// The output, then the gradients of the input and of every parameter in visiting order.
 fn output_and_gradients(layer: &LinearConv2d) -> Vec<Vec<f64>> {
     let device = device().autodiff();
-    let channels = layer.primary.dims()[1] * layer.groups;
-    let input = tensor([2, channels, 9, 8], 3, &device).require_grad();
+    let input = tensor([2, channels_in(layer), 9, 8], 3, &device).require_grad();
     let output = layer.forward(input.clone());
     let gradients = weighted_sum(output.clone()).backward();
     let mut result = vec![
@@ -92,20 +106,24 @@ fn factored_equals_materialized() {
         let display = format!("{layer}");
         let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
             .map(|evaluation| output_and_gradients(&layer.clone().with_evaluation(evaluation)));
-        assert!(factored.len() >= 4, "{display}: gradients are missing");
+        let parameters = 2 + usize::from(layer.channel_coefficients.is_some());
+        assert!(
+            factored.len() >= 2 + parameters,
+            "{display}: gradients are missing"
+        );
         assert_eq!(factored.len(), materialized.len());
         for (a, b) in factored.iter().zip(&materialized) {
             assert_close(a, b, tolerances().sums, &display);
         }
         compared += 1;
     }
-    assert!(compared > 25);
+    assert!(compared > 40);
 }
 
 #[test]
 fn every_evaluation_equals_a_dense_convolution_with_the_same_kernel() {
     for layer in layers() {
-        let channels = layer.primary.dims()[1] * layer.groups;
+        let channels = channels_in(&layer);
         let input = tensor([2, channels, 9, 8], 3, &device().autodiff()).require_grad();
         let filters = layer.cost().dense().primary;
         let mut dense = Conv2dConfig::new([channels, filters], layer.kernel_size)
@@ -146,15 +164,22 @@ fn every_evaluation_equals_a_dense_convolution_with_the_same_kernel() {
 
 #[test]
 fn fitted_layers_equal_the_dense_convolution_in_its_order_of_outputs() {
-    for fitted in layers() {
-        let choice = Choice {
-            primary: fitted.primary.dims()[0],
-            coefficients: CoefficientsConfig::Full,
-        };
+    let halves = layers().into_iter().flat_map(|fitted| {
+        let all = Choice::new(fitted.primary.dims()[0], CoefficientsConfig::Full);
+        let half = channels_in(&fitted) / 2;
+        let one_side = (fitted.clone(), all);
+        let two_sides = (fitted.groups == 1).then(|| (fitted, all.with_primary_channels(half)));
+        [Some(one_side), two_sides].into_iter().flatten()
+    });
+    for (fitted, choice) in halves.filter(|(_, choice)| choice.primary_channels != Some(0)) {
         let dense = fitted.to_conv2d();
         let (layer, _) = LinearConv2d::from_conv2d(&dense, choice, None).expect("valid");
         let order = to_vec(layer.order.as_ref().expect("an order").val().float());
-        let channels = layer.primary.dims()[1] * layer.groups;
+        assert_eq!(
+            layer.channel_order.is_some(),
+            choice.primary_channels.is_some()
+        );
+        let channels = channels_in(&layer);
         let input = tensor([2, channels, 9, 8], 3, &device().autodiff());
         // The kernel approximates, the bias is the dense one's, in its order.
         let mut expected = dense.clone();
@@ -203,8 +228,10 @@ fn to_conv2d_of_a_validation_layer_trains_again() {
 
 #[test]
 fn single_precision_evaluations_agree() {
-    for variant in variants() {
-        let config = LinearConv2dConfig::new([16, 32], [3, 3]).with_coefficients(variant);
+    for (variant, channel_ratio) in variants_of_both_sides() {
+        let config = LinearConv2dConfig::new([16, 32], [3, 3])
+            .with_channel_ratio(channel_ratio)
+            .with_coefficients(variant);
         let layer = layer(&config, &device());
         let layer = cast(layer, DType::F32);
         let input = tensor([2, 16, 8, 8], 5, &device()).cast(DType::F32);
@@ -228,8 +255,10 @@ fn half_precision_works_wherever_burns_convolution_does() {
             println!("{dtype:?} is not there");
             continue;
         }
-        for variant in variants() {
-            let config = LinearConv2dConfig::new([4, 8], [3, 3]).with_coefficients(variant);
+        for (variant, channel_ratio) in variants_of_both_sides() {
+            let config = LinearConv2dConfig::new([4, 8], [3, 3])
+                .with_channel_ratio(channel_ratio)
+                .with_coefficients(variant);
             let layer = layer(&config, &device());
             let expected = layer.forward(tensor([1, 4, 6, 6], 5, &device()));
             let layer = cast(layer, dtype);
@@ -248,14 +277,4 @@ fn half_precision_works_wherever_burns_convolution_does() {
             assert!(to_vec(loss)[0].is_finite());
         }
     }
-}
-
-fn cast(layer: LinearConv2d, dtype: DType) -> LinearConv2d {
-    struct Cast(DType);
-    impl burn::module::ModuleMapper for Cast {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|value| value.cast(self.0))
-        }
-    }
-    layer.map(&mut Cast(dtype))
 }

@@ -7,13 +7,15 @@ mod common;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::nn::PaddingConfig2d;
 use burn::optim::GradientsParams;
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 use linearconv::{
     CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig, coefficient_l1,
     correlation_loss,
 };
 
-use common::{device, layer, tensor, to_vec, tolerances, variants, weighted_sum};
+use common::{
+    device, layer, tensor, to_vec, tolerances, variants, variants_of_both_sides, weighted_sum,
+};
 
 const STEP: f64 = 1e-5;
 /// Of the differences; a device may add what its float type costs.
@@ -67,6 +69,13 @@ impl ModuleMapper for OnFlex {
         param.map(|mask| {
             let kept: Vec<bool> = mask.to_data().iter::<bool>().collect();
             Tensor::from_data(TensorData::new(kept, mask.shape()), &Device::flex())
+        })
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        param.map(|order| {
+            let places: Vec<i64> = order.to_data().iter::<i64>().collect();
+            Tensor::from_data(TensorData::new(places, order.shape()), &Device::flex())
         })
     }
 }
@@ -129,6 +138,29 @@ fn outputs_have_the_gradients_of_finite_differences() {
 }
 
 #[test]
+fn outputs_of_both_sides_have_the_gradients_of_finite_differences() {
+    for variant in variants() {
+        for evaluation in [Evaluation::Factored, Evaluation::Materialized] {
+            let config = LinearConv2dConfig {
+                channels: [5, 9],
+                ..config(variant)
+            };
+            let config = config.with_channel_ratio(0.5).with_evaluation(evaluation);
+            let mut layer = layer(&config, &device().autodiff());
+            // The primary channels are the last two.
+            let order = Tensor::from_ints([2, 3, 4, 0, 1], &device().autodiff());
+            layer.channel_order = Some(Param::initialized(ParamId::new(), order));
+            let checked = check_gradients(&layer, |layer| {
+                let input = images([2, 5, 5, 6], layer);
+                weighted_sum(layer.forward(input).square())
+            });
+            let factors = if layer.cost().rank.is_some() { 2 } else { 1 };
+            assert_eq!(checked, 3 + factors, "those of both sides and bias");
+        }
+    }
+}
+
+#[test]
 fn grouped_outputs_have_the_gradients_of_finite_differences() {
     for variant in variants() {
         let config = LinearConv2dConfig::new([4, 8], [3, 3])
@@ -143,8 +175,9 @@ fn grouped_outputs_have_the_gradients_of_finite_differences() {
 
 #[test]
 fn losses_have_the_gradients_of_finite_differences() {
-    for variant in variants() {
-        let layer = layer(&config(variant), &device().autodiff());
+    for (variant, channel_ratio) in variants_of_both_sides() {
+        let config = config(variant).with_channel_ratio(channel_ratio);
+        let layer = layer(&config, &device().autodiff());
         assert_eq!(check_gradients(&layer, correlation_loss), 1);
         let factors = if layer.cost().rank.is_some() { 2 } else { 1 };
         assert_eq!(check_gradients(&layer, coefficient_l1), factors);

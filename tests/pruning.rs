@@ -236,6 +236,22 @@ fn pruning_leaves_everything_else_alone() {
 }
 
 #[test]
+fn coefficients_of_channels_are_not_pruned() {
+    let config = LinearConv2dConfig::new([8, 8], [3, 3])
+        .with_channel_ratio(0.5)
+        .with_coefficients(CoefficientsConfig::Sparse { sparsity: 0.5 });
+    let layer = common::with_values(config.init(&device()), 5);
+    let channels =
+        |layer: &LinearConv2d| to_vec(layer.channel_coefficients.as_ref().expect("half").val());
+    let pruned = CubicRamp::new(0.5, 0, 1)
+        .expect("valid")
+        .prune(layer.clone(), 1);
+    // Half of the 4·4 of the filters.
+    assert_eq!((kept(&pruned), sparsity(&pruned)), (8, 0.5));
+    assert_eq!(channels(&pruned), channels(&layer));
+}
+
+#[test]
 fn invalid_schedules_are_errors() {
     for sparsity in [-0.1, 1.0, f64::NAN] {
         for error in [

@@ -9,7 +9,7 @@ use burn::tensor::quantization::{Calibration, QuantStore, QuantValue};
 use burn::tensor::{DType, Tensor};
 use linearconv::{Evaluation, LinearConv, LinearConv2dConfig};
 
-use common::{assert_close, device, tensor, to_vec, variants};
+use common::{assert_close, device, tensor, to_vec, variants_of_both_sides};
 
 /// None where Burn stores four values in a word along the last dimension, which it refuses for
 /// kernels of three columns: on wgpu and cuda.
@@ -62,12 +62,13 @@ fn quantized_layers_run() {
     let Some(mut quantizer) = quantizer() else {
         return;
     };
-    for variant in variants() {
+    for (variant, channel_ratio) in variants_of_both_sides() {
         let config = LinearConv2dConfig::new([8, 16], [3, 3])
             .with_padding(PaddingConfig2d::Same)
+            .with_channel_ratio(channel_ratio)
             .with_coefficients(variant);
         let layer = with_values(config.init(&device()));
-        // All of it, and coefficients alone.
+        // All of it, and coefficients alone, those of channels among them.
         for group in ["", "coefficients"] {
             let group = ParamGroup::from_predicate(group);
             let layer = layer.clone().quantize_weights_group(&mut quantizer, group);
@@ -88,8 +89,8 @@ fn quantized_reparameterized_convolutions_run() {
         return;
     };
     let dense = with_values(Conv2dConfig::new([8, 16], [3, 3]).init(&device()));
-    for variant in variants() {
-        let linear = LinearConv::new(variant);
+    for (variant, channel_ratio) in variants_of_both_sides() {
+        let linear = LinearConv::new(variant).with_channel_ratio(channel_ratio);
         let conv = dense.clone().apply_reparameterization(linear);
         let conv = conv.quantize_weights(&mut quantizer);
         assert!(any_quantized(&conv));

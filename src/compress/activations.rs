@@ -1,83 +1,385 @@
-//! What filters answer to a calibration batch.
+//! What the layers of a model see of calibration images.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::string::ToString;
+use std::sync::Arc;
+use std::vec::Vec;
 
+use burn::module::ParamId;
 use burn::nn::conv::Conv2d;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor, TensorData};
 
+use super::taps::Taps;
+use crate::convolution::padding;
+use crate::cost::Pixels;
 use crate::error::Error;
 
-/// What the filters of a convolution answer to a calibration batch: its outputs without bias, for
-/// [`Compression::with_responses`](crate::Compression::with_responses).
+/// An observer of the inputs of every [`Conv`](crate::Conv) of a model, while the caller runs it:
+/// what [`Compression::with_calibration`](crate::Compression::with_calibration) fits the layers'
+/// outputs by, in place of their filters.
 ///
-/// # Shapes
-/// - input: `[batch_size, channels_in, height_in, width_in]`
-/// - output: `[channels_out, pixels]`, one column for each pixel of each output. Columns of several
-///   batches can be concatenated, and be left out: eight times as many as filters are plenty.
+/// Of each dense convolution of one group it keeps the patches of input under a sample of output
+/// pixels, drawn evenly from all images: eight pixels for each filter, so eight times the values of
+/// the weight. Of every convolution it notes the groups, and the pixels that an image takes.
 ///
-/// # Panics
-/// As [`Conv2d::forward`], and with the message of [`Error::GroupedResponses`] on more than one
-/// group.
+/// It sees what runs on the calling thread. It cannot see a [`Conv2d`] that is not in a `Conv`:
+/// such a layer is fitted by its filters.
 ///
 /// # Example
 /// ```
-/// use std::collections::HashMap;
-///
+/// use burn::module::Module;
 /// use burn::nn::conv::Conv2dConfig;
 /// use burn::tensor::{Device, Distribution, Tensor, activation::relu};
-/// use linearconv::{Compression, responses};
+/// use linearconv::{Calibration, Compression, Conv};
 ///
 /// let device = Device::default();
-/// let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(&device);
+/// let conv = |channels| Conv::from(Conv2dConfig::new(channels, [3, 3]).init(&device));
 /// let model = vec![conv([8, 16]), conv([16, 32])];
 ///
-/// // A forward pass by hand, since the inputs of every layer are needed.
-/// let mut x: Tensor<4> = Tensor::random([4, 8, 12, 12], Distribution::Default, &device);
-/// let mut of_layers = HashMap::new();
-/// for conv in &model {
-///     of_layers.insert(conv.weight.id, responses(conv, x.clone()));
-///     x = relu(conv.forward(x));
+/// let mut calibration = Calibration::new();
+/// for _ in 0..2 {
+///     let images = Tensor::random([4, 8, 12, 12], Distribution::Default, &device);
+///     calibration.observe(|| model.iter().fold(images, |x, conv| relu(conv.forward(x))));
 /// }
-/// let plan = Compression::to_parameters(0.5).with_responses(of_layers).plan(&model).unwrap();
+/// let plan = Compression::to_parameters(0.5).with_calibration(calibration).plan(&model).unwrap();
 /// assert!(plan.error() < 1.0);
 /// ```
-pub fn responses(conv: &Conv2d, input: Tensor<4>) -> Tensor<2> {
-    try_responses(conv, input).unwrap_or_else(|error| panic!("{error}"))
+#[derive(Clone, Debug, Default)]
+pub struct Calibration {
+    /// Images that have passed.
+    images: usize,
+    /// Those of the forward pass that runs.
+    batch: Option<usize>,
+    /// Whether no patches are kept.
+    sizes_only: bool,
+    layers: HashMap<ParamId, Observed>,
 }
 
+/// What one convolution has seen.
+#[derive(Clone, Debug)]
+struct Observed {
+    groups: usize,
+    /// Of all images.
+    pixels: Pixels,
+    sample: Option<Sample>,
+}
+
+/// Patches under some output pixels, each as its filter sees it: `[channels, height, width]`.
+#[derive(Clone, Debug)]
+struct Sample {
+    /// Shared between copies, which differ once one of them sees more.
+    bytes: Arc<Vec<u8>>,
+    dtype: DType,
+    /// Channels and taps of a patch.
+    patch: [usize; 2],
+    /// Patches that are kept, and pixels that they were drawn from.
+    kept: usize,
+    seen: usize,
+    random: Random,
+}
+
+/// Output pixels that are kept of a layer for each of its filters: enough for a fit of their
+/// combinations.
+const PIXELS_PER_FILTER: usize = 8;
+
+thread_local! {
+    static OBSERVER: RefCell<Option<Calibration>> = const { RefCell::new(None) };
+}
+
+impl Calibration {
+    /// One that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that notes groups and pixels alone and keeps no patches: layers are fitted by their
+    /// filters, and their multiply-adds are counted for an image.
+    pub fn sizes() -> Self {
+        Self {
+            sizes_only: true,
+            ..Self::default()
+        }
+    }
+
+    /// Runs `forward`, a forward pass of a batch of images through the model, and sees the inputs
+    /// of its convolutions. Returns what it returns.
+    pub fn observe<T>(&mut self, forward: impl FnOnce() -> T) -> T {
+        /// Takes the observer back, also from a forward pass that panics.
+        struct Watch<'a> {
+            observer: &'a mut Calibration,
+            outer: Option<Calibration>,
+        }
+        impl Drop for Watch<'_> {
+            fn drop(&mut self) {
+                let seen = OBSERVER.replace(self.outer.take());
+                *self.observer = seen.unwrap_or_default();
+                self.observer.images += self.observer.batch.take().unwrap_or(0);
+            }
+        }
+        let outer = OBSERVER.replace(Some(core::mem::take(self)));
+        let _watch = Watch {
+            observer: self,
+            outer,
+        };
+        forward()
+    }
+
+    /// Images that have passed so far.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// The patches of input that are kept of the convolution of a weight, if there are any.
+    ///
+    /// # Shapes
+    /// - output: `[patches, channels, kernel_height · kernel_width]`
+    pub fn patches(&self, weight: ParamId) -> Option<TensorData> {
+        let sample = self.layers.get(&weight)?.sample.as_ref()?;
+        let shape = std::vec![sample.kept, sample.patch[0], sample.patch[1]];
+        let bytes = sample.bytes.as_ref().clone();
+        Some(TensorData::from_bytes_vec(bytes, shape, sample.dtype))
+    }
+
+    /// The groups of the convolution of a weight, if it has run.
+    pub(crate) fn groups(&self, id: ParamId) -> Option<usize> {
+        self.layers.get(&id).map(|layer| layer.groups)
+    }
+
+    /// The pixels that the convolution of a weight takes for one image, if it has run.
+    pub(crate) fn pixels(&self, id: ParamId) -> Option<Pixels> {
+        let layer = self.layers.get(&id)?;
+        let images = self.images.max(1);
+        Some(Pixels {
+            input: layer.pixels.input / images,
+            output: layer.pixels.output / images,
+        })
+    }
+
+    /// The patches of the convolution of a weight.
+    ///
+    /// # Errors
+    /// [`Error::TooFewResponses`]: fewer patches than filters, which any of them could combine.
+    pub(crate) fn enough_patches(
+        &self,
+        path: &str,
+        id: ParamId,
+        filters: usize,
+    ) -> Result<Option<Taps>, Error> {
+        let Some(patches) = self.patches(id) else {
+            return Ok(None);
+        };
+        let shape = patches.shape().dims::<3>();
+        check_enough(path, filters, shape[0])?;
+        Ok(Some(Taps::new(patches, shape)))
+    }
+}
+
+/// Notes the input of a convolution that runs; does nothing outside of
+/// [`Calibration::observe`].
+pub(crate) fn record(conv: &Conv2d, input: &Tensor<4>) {
+    OBSERVER.with_borrow_mut(|observer| {
+        if let Some(observer) = observer {
+            observer.record(conv, input);
+        }
+    });
+}
+
+impl Calibration {
+    fn record(&mut self, conv: &Conv2d, input: &Tensor<4>) {
+        let [images, _, height, width] = input.dims();
+        let view = View::new(conv, [height, width]);
+        // The first convolution of a forward pass tells the images of the batch.
+        self.batch.get_or_insert(images);
+        let layer = self.layers.entry(conv.weight.id).or_insert(Observed {
+            groups: conv.groups,
+            pixels: Pixels::default(),
+            sample: None,
+        });
+        layer.pixels.input += images * height * width;
+        layer.pixels.output += images * view.output_pixels();
+        if conv.groups > 1 || self.sizes_only {
+            return;
+        }
+        let data = input.clone().detach().into_data();
+        let [filters, channels, ..] = conv.weight.lazy_shape().dims::<4>();
+        let (dtype, patch) = (data.dtype(), [channels, view.taps()]);
+        let like = |sample: &Sample| (sample.dtype, sample.patch) == (dtype, patch);
+        // A layer that has changed since begins anew.
+        let sample = layer.sample.take().filter(like);
+        let sample = layer.sample.insert(sample.unwrap_or_else(|| Sample {
+            bytes: Arc::default(),
+            dtype,
+            patch,
+            kept: 0,
+            seen: 0,
+            random: Random(0),
+        }));
+        sample.add(&view, &data, images, PIXELS_PER_FILTER * filters);
+    }
+}
+
+impl Sample {
+    /// Draws anew from what was kept and from the pixels of a batch, evenly from all seen.
+    fn add(&mut self, view: &View, data: &TensorData, images: usize, most: usize) {
+        let pixels = images * view.output_pixels();
+        let total = self.seen + pixels;
+        let kept = most.min(total);
+        let new = ((kept as f64 * pixels as f64 / total.max(1) as f64).round() as usize)
+            .max(kept.saturating_sub(self.kept));
+        let row = self.patch[0] * self.patch[1] * self.dtype.size();
+        let bytes = Arc::make_mut(&mut self.bytes);
+        // Those that are dropped give their places to the last ones.
+        let old = self.random.choose(self.kept, kept - new);
+        for (place, index) in old.iter().enumerate() {
+            bytes.copy_within(index * row..(index + 1) * row, place * row);
+        }
+        bytes.resize(kept * row, 0);
+        let places = bytes[(kept - new) * row..].chunks_exact_mut(row.max(1));
+        for (place, pixel) in places.zip(self.random.choose(pixels, new)) {
+            view.write_patch(data, pixel, place);
+        }
+        (self.kept, self.seen) = (kept, total);
+    }
+}
+
+/// All patches of a batch, of one group.
+///
 /// # Errors
-/// [`Error::GroupedResponses`]
-pub(crate) fn try_responses(conv: &Conv2d, input: Tensor<4>) -> Result<Tensor<2>, Error> {
+/// [`Error::GroupedResponses`], [`Error::TooFewResponses`]
+pub(crate) fn all_patches(conv: &Conv2d, input: Tensor<4>) -> Result<Taps, Error> {
     let groups = conv.groups;
     if groups != 1 {
         return Err(Error::GroupedResponses { groups });
     }
-    let unbiased = Conv2d {
-        bias: None,
-        ..conv.clone()
-    };
-    let output = unbiased.forward(input).detach();
-    Ok(output.swap_dims(0, 1).flatten(1, 3))
+    let [images, channels, height, width] = input.dims();
+    let [filters, filter_channels, ..] = conv.weight.lazy_shape().dims::<4>();
+    assert_eq!(
+        channels, filter_channels,
+        "the calibration batch has {channels} channels, the filters have {filter_channels}"
+    );
+    let view = View::new(conv, [height, width]);
+    let pixels = images * view.output_pixels();
+    check_enough("weight", filters, pixels)?;
+    let data = input.detach().into_data();
+    let row = channels * view.taps() * data.dtype().size();
+    let mut bytes = std::vec![0; pixels * row];
+    for (pixel, place) in bytes.chunks_exact_mut(row).enumerate() {
+        view.write_patch(&data, pixel, place);
+    }
+    let shape = [pixels, channels, view.taps()];
+    let data = TensorData::from_bytes_vec(bytes, shape.to_vec(), data.dtype());
+    Ok(Taps::new(data, shape))
 }
 
 /// # Errors
-/// - [`Error::Responses`]: not one row for each filter.
-/// - [`Error::TooFewResponses`]: fewer columns than filters, which any of them could combine.
-pub(crate) fn check(path: &str, filters: usize, responses: &Tensor<2>) -> Result<(), Error> {
-    let [rows, columns] = responses.dims();
-    if rows != filters {
-        Err(Error::Responses {
-            path: path.to_string(),
-            filters,
-            responses: rows,
-        })
-    } else if columns < filters {
-        Err(Error::TooFewResponses {
+/// [`Error::TooFewResponses`]
+fn check_enough(path: &str, filters: usize, columns: usize) -> Result<(), Error> {
+    if columns < filters {
+        return Err(Error::TooFewResponses {
             path: path.to_string(),
             filters,
             columns,
-        })
-    } else {
-        Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Where the filters of a convolution look.
+struct View {
+    channels: usize,
+    input: [usize; 2],
+    output: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    /// Above and left of the input.
+    padding: [usize; 2],
+}
+
+impl View {
+    /// # Panics
+    /// Panics, as the convolution will, on an input smaller than the kernel.
+    fn new(conv: &Conv2d, input: [usize; 2]) -> Self {
+        let padding = padding(&conv.padding, input, conv.kernel_size, conv.stride);
+        let output = [0, 1].map(|axis| {
+            let (begin, end) = padding[axis];
+            let reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1;
+            let free = (input[axis] + begin + end).checked_sub(reach);
+            let free = free.expect("an input that is not smaller than the kernel");
+            free / conv.stride[axis] + 1
+        });
+        Self {
+            channels: conv.weight.lazy_shape()[1] * conv.groups,
+            input,
+            output,
+            kernel: conv.kernel_size,
+            stride: conv.stride,
+            dilation: conv.dilation,
+            padding: padding.map(|(begin, _)| begin),
+        }
+    }
+
+    fn output_pixels(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Writes what the filters see at an output pixel of a batch, zeros where that is padding.
+    ///
+    /// # Shapes
+    /// - images: `[batch_size, channels, height_in, width_in]`
+    /// - patch: the bytes of `[channels, height, width]`
+    fn write_patch(&self, images: &TensorData, pixel: usize, patch: &mut [u8]) {
+        let size = images.dtype().size();
+        let images = images.as_bytes();
+        let (image, pixel) = (pixel / self.output_pixels(), pixel % self.output_pixels());
+        let corner = [pixel / self.output[1], pixel % self.output[1]];
+        let places = patch.chunks_exact_mut(size).enumerate();
+        for (index, place) in places {
+            let (channel, tap) = (index / self.taps(), index % self.taps());
+            let position = [tap / self.kernel[1], tap % self.kernel[1]];
+            let at = [0, 1].map(|axis| {
+                let at = corner[axis] * self.stride[axis] + position[axis] * self.dilation[axis];
+                let at = at.checked_sub(self.padding[axis]);
+                at.filter(|at| *at < self.input[axis])
+            });
+            match at {
+                [Some(y), Some(x)] => {
+                    let row = (image * self.channels + channel) * self.input[0] + y;
+                    let start = (row * self.input[1] + x) * size;
+                    place.copy_from_slice(&images[start..start + size]);
+                }
+                _ => place.fill(0),
+            }
+        }
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): the same sample of the same images every time.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Some of the numbers below `total`, rising, each set equally likely.
+    fn choose(&mut self, total: usize, count: usize) -> Vec<usize> {
+        let mut missing = count;
+        let chosen = (0..total).filter(|index| {
+            let left = (total - index) as u64;
+            let taken = self.next() % left < missing as u64;
+            missing -= usize::from(taken);
+            taken
+        });
+        chosen.collect()
     }
 }

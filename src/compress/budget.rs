@@ -1,23 +1,24 @@
 //! How much of each convolution of a model to keep: the budget.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::string::String;
+use std::sync::Arc;
 use std::vec::Vec;
 
-use burn::module::{Module, ParamGroup, ParamId};
-use burn::tensor::Tensor;
+use burn::module::{Module, ParamGroup};
 
+use super::activations::Calibration;
 use super::choice::Choice;
-use super::decomposition::Spectrum;
 use super::plan::{Plan, PlannedLayer};
 use super::reparameterization::LinearConv;
-use super::search::{Goal, loss};
-use super::weights::Weights;
-use crate::coefficients::{CoefficientsConfig, rows};
+use super::search::{Curve, Goal, Unit, by_price, by_share, loss};
+use super::sensitivity::Sensitivity;
+use super::threads;
+use crate::coefficients::CoefficientsConfig;
 use crate::error::Error;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
-/// keep: more where filters are independent of each other, less where few combine to many.
+/// keep, on both sides: how many primary filters, and of how many channels.
 ///
 /// ```
 /// use burn::module::Module;
@@ -35,30 +36,45 @@ use crate::error::Error;
 /// let model = plan.apply(model).unwrap();
 /// # assert_eq!(model[0].weight.val().dims(), [64, 32, 3, 3]);
 /// ```
+///
+/// The layers' sizes come from what was [measured](Sensitivity) of the model where the caller
+/// [gives](Self::with_sensitivity) that; elsewhere every layer keeps the same share. Their filters
+/// are fitted by what they answer to images where the caller
+/// [gives](Self::with_calibration) those, and by themselves elsewhere.
 #[derive(Clone, Debug)]
 pub struct Compression {
     target: Target,
     group: ParamGroup,
-    responses: HashMap<ParamId, Tensor<2>>,
+    calibration: Arc<Calibration>,
+    sensitivity: Option<Sensitivity>,
+    pub(super) all_channels: bool,
+    equal_shares: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Target {
     Parameters(f64),
+    MultiplyAdds(f64),
     Error(f64),
-    Uniform(f64, CoefficientsConfig),
+    Uniform(LinearConv),
     PerLayer(BTreeMap<String, Choice>),
 }
 
 impl Compression {
-    /// Keep this share of the weights of all convolutions, with the least error. Those of a single
-    /// channel, which depthwise ones are, stay dense.
+    /// Keep this share of the weights of all convolutions. Those of a single channel, which
+    /// depthwise ones are, and grouped ones stay dense.
     pub fn to_parameters(share: f64) -> Self {
         Self::new(Target::Parameters(share))
     }
 
+    /// Keep this share of the multiply-adds of all convolutions, which a
+    /// [calibration](Self::with_calibration) has seen run.
+    pub fn to_multiply_adds(share: f64) -> Self {
+        Self::new(Target::MultiplyAdds(share))
+    }
+
     /// Keep as few weights as possible with at most this error of all layers together, see
-    /// [`Plan::error`]. Those of a single channel stay dense.
+    /// [`Plan::error`].
     pub fn to_error(error: f64) -> Self {
         Self::new(Target::Error(error))
     }
@@ -66,7 +82,13 @@ impl Compression {
     /// The same share of primary filters and the same coefficients for every layer that
     /// [`LinearConv`] would split.
     pub fn uniform(primary_ratio: f64, coefficients: CoefficientsConfig) -> Self {
-        Self::new(Target::Uniform(primary_ratio, coefficients))
+        Self::like(LinearConv::new(coefficients).with_primary_ratio(primary_ratio))
+    }
+
+    /// What this [`LinearConv`] would split, as it would: [`uniform`](Self::uniform) with all that
+    /// can be set there. Its group is left out, see [`within`](Self::within).
+    pub fn like(policy: LinearConv) -> Self {
+        Self::new(Target::Uniform(policy))
     }
 
     /// These choices, by the path of each weight; all other layers stay dense.
@@ -100,7 +122,18 @@ impl Compression {
         Self {
             target,
             group: ParamGroup::all(),
-            responses: HashMap::new(),
+            calibration: Arc::default(),
+            sensitivity: None,
+            all_channels: false,
+            equal_shares: false,
+        }
+    }
+
+    /// Keep the same share of every layer, as near as its sizes allow.
+    pub fn with_equal_shares(self) -> Self {
+        Self {
+            equal_shares: true,
+            ..self
         }
     }
 
@@ -109,13 +142,29 @@ impl Compression {
         Self { group, ..self }
     }
 
-    /// Fit what filters answer to a calibration batch in place of the filters themselves.
-    ///
-    /// For the weights of some convolutions, by their ids: their [`responses`](crate::responses),
-    /// one row for each filter and one column for each output pixel, or for some of them. At least
-    /// as many columns as filters are needed, several times more are useful.
-    pub fn with_responses(self, responses: HashMap<ParamId, Tensor<2>>) -> Self {
-        Self { responses, ..self }
+    /// Combine filters alone, as the paper does, and keep all their channels.
+    pub fn with_all_channels(self) -> Self {
+        Self {
+            all_channels: true,
+            ..self
+        }
+    }
+
+    /// Fit what filters answer to calibration images, in place of the filters themselves, and count
+    /// multiply-adds for an image. Layers that did not run are fitted by their filters.
+    pub fn with_calibration(self, calibration: impl Into<Arc<Calibration>>) -> Self {
+        Self {
+            calibration: calibration.into(),
+            ..self
+        }
+    }
+
+    /// Choose the sizes by what was measured. Layers that were not measured keep the same share.
+    pub fn with_sensitivity(self, sensitivity: Sensitivity) -> Self {
+        Self {
+            sensitivity: Some(sensitivity),
+            ..self
+        }
     }
 
     /// Decide for every [`Conv2d`](burn::nn::conv::Conv2d) of a model.
@@ -123,73 +172,152 @@ impl Compression {
     /// # Errors
     /// - [`Error::Share`]: a share or error outside of `(0, 1]`.
     /// - [`Error::Budget`]: one too small for these layers.
+    /// - [`Error::NotObserved`]: a share of multiply-adds for a layer that did not run.
     /// - Those of [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init): a uniform
     ///   ratio or coefficients that no layer could have.
     /// - [`Error::OtherModel`]: there is no convolution at a path of the given choices.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::Responses`], [`Error::TooFewResponses`]: responses of another number of filters,
-    ///   or to too small a calibration batch.
+    /// - [`Error::TooFewResponses`]: too small a calibration batch.
     /// - [`Error::NotFinite`]: a weight or response that is infinite or no number.
     pub fn plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
-        let weights = Weights::of(model)?;
-        let mut layers = Vec::new();
-        for (path, id, weight) in weights.found {
-            if !self.group.matches(&id, Some(&path)) {
-                continue;
+        let mut plan = self.dense_plan(model)?;
+        match &self.target {
+            Target::Uniform(policy) => {
+                let layers = plan.layers().iter();
+                let choices: Result<_, _> = layers.map(|layer| policy.choice(layer)).collect();
+                plan.choose_all(choices?)?;
             }
-            let filters = rows(weight.clone());
-            layers.push(PlannedLayer {
-                spectrum: Spectrum::new(&path, &filters, self.responses.get(&id))?,
-                path,
-                id,
-                shape: weight.dims(),
-                weight,
-                choice: None,
-                pixels: 1,
-            });
-        }
-        let mut plan = Plan { layers };
-        match self.target {
-            Target::Uniform(ratio, coefficients) => {
-                for layer in &mut plan.layers {
-                    let policy = LinearConv::new(coefficients).with_primary_ratio(ratio);
-                    layer.choice = policy.choice(layer.shape)?;
-                }
-            }
-            Target::PerLayer(ref choices) => {
-                for layer in &mut plan.layers {
-                    layer.choice = choices.get(&layer.path).copied();
-                }
-                let planned = plan.choices();
-                if let Some(path) = choices.keys().find(|path| !planned.contains_key(*path)) {
+            Target::PerLayer(choices) => {
+                let layers = plan.layers().iter();
+                let missing =
+                    |path: &&String| !plan.layers().iter().any(|layer| layer.path() == **path);
+                if let Some(path) = choices.keys().find(missing) {
                     return Err(Error::OtherModel { path: path.clone() });
                 }
+                let choices = layers.map(|layer| choices.get(layer.path()).copied());
+                plan.choose_all(choices.collect())?;
             }
             Target::Parameters(share) => {
-                check_share("share of parameters", share)?;
-                let budget = (share * plan.dense_parameters() as f64) as usize;
-                plan.choose(&Goal {
-                    name: "share of parameters",
-                    value: share,
-                    allows: &|total| total.parameters <= budget,
-                    cost: &|total| total.loss,
-                    rising: true,
-                })?;
+                self.to_size(&mut plan, "share of parameters", *share, Unit::Parameters)?;
             }
-            Target::Error(error) => {
-                check_share("error", error)?;
-                // Not zero layers: an error of 1 is an infinite loss, and the product no number.
-                let limit = loss(error) * plan.layers.len().max(1) as f64;
-                plan.choose(&Goal {
-                    name: "error",
-                    value: error,
-                    allows: &|total| total.loss <= limit,
-                    cost: &|total| total.parameters as f64,
-                    rising: false,
-                })?;
+            Target::MultiplyAdds(share) => {
+                self.check_observed(&plan)?;
+                self.to_size(
+                    &mut plan,
+                    "share of multiply-adds",
+                    *share,
+                    Unit::MultiplyAdds,
+                )?;
             }
+            Target::Error(error) => self.to_plan_error(&mut plan, *error)?,
         }
         Ok(plan)
+    }
+
+    /// The share that is to be kept, where there is one.
+    pub(super) fn budget(&self) -> Option<f64> {
+        match self.target {
+            Target::Parameters(share) | Target::MultiplyAdds(share) => Some(share),
+            Target::Error(_) | Target::Uniform(_) | Target::PerLayer(_) => None,
+        }
+    }
+
+    /// The same with another share, where there is one.
+    pub(super) fn with_budget(&self, value: f64) -> Self {
+        let mut changed = self.clone();
+        match &mut changed.target {
+            Target::Parameters(share) | Target::MultiplyAdds(share) => *share = value,
+            Target::Error(_) | Target::Uniform(_) | Target::PerLayer(_) => {}
+        }
+        changed
+    }
+
+    /// The plan that changes nothing.
+    pub(super) fn dense_plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
+        let group = &self.group;
+        let matches =
+            |weight: &super::weights::ConvWeight| group.matches(&weight.id, Some(&weight.path));
+        Plan::new(model, matches, self.calibration.clone())
+    }
+
+    fn check_observed(&self, plan: &Plan) -> Result<(), Error> {
+        match plan
+            .layers()
+            .iter()
+            .find(|layer| !layer.is_observed(&self.calibration))
+        {
+            Some(layer) => Err(Error::NotObserved {
+                path: layer.path().into(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn to_size(
+        &self,
+        plan: &mut Plan,
+        name: &'static str,
+        share: f64,
+        unit: Unit,
+    ) -> Result<(), Error> {
+        check_share(name, share)?;
+        let curves = self.curves(plan, unit)?;
+        let dense: usize = curves.iter().map(|curve| curve.0[0].size).sum();
+        let budget = (share * dense as f64) as usize;
+        let goal = Goal {
+            name,
+            value: share,
+            allows: &|total| total.size <= budget,
+            cost: &|total| total.loss,
+            rising: true,
+        };
+        let search = if self.equal_shares {
+            by_share
+        } else {
+            by_price
+        };
+        let chosen = search(&curves, &goal)?;
+        plan.choose_all(chosen.into_iter().map(|chosen| chosen.choice).collect())
+    }
+
+    /// The filters' energy is searched for, and what that makes of the error is then measured: with
+    /// less than what is allowed where the outputs lose more than the filters.
+    fn to_plan_error(&self, plan: &mut Plan, error: f64) -> Result<(), Error> {
+        check_share("error", error)?;
+        let curves = self.curves(plan, Unit::Parameters)?;
+        let mut lost = error * error;
+        loop {
+            // Not zero layers: an error of 1 is an infinite loss, and the product no number.
+            let limit = loss(lost) * curves.len().max(1) as f64;
+            let goal = Goal {
+                name: "error",
+                value: error,
+                allows: &|total| total.loss <= limit,
+                cost: &|total| total.size as f64,
+                rising: false,
+            };
+            let chosen = by_price(&curves, &goal)?;
+            plan.choose_all(chosen.into_iter().map(|chosen| chosen.choice).collect())?;
+            if plan.error() <= error {
+                return Ok(());
+            }
+            lost /= 2.0;
+        }
+    }
+
+    /// What there is to choose from.
+    pub(super) fn curves(&self, plan: &Plan, unit: Unit) -> Result<Vec<Curve>, Error> {
+        let curve = |layer: &PlannedLayer| {
+            let curve = layer.curve(unit, self.all_channels)?;
+            let measured = self.sensitivity.as_ref();
+            let measured = measured.and_then(|measured| measured.of(layer.path()));
+            Ok(match measured {
+                Some(measured) => curve.with_losses(|share| measured.divergence(share)),
+                None => curve,
+            })
+        };
+        let curves = threads::map(plan.layers(), curve);
+        curves.into_iter().collect()
     }
 }
 

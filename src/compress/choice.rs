@@ -9,23 +9,66 @@ use crate::error::Error;
 /// How a convolution is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The number of primary filters.
+    /// The number of primary filters `m`.
     pub primary: usize,
-    /// How the coefficients of the others are stored.
+    /// The number of primary channels `s`, onto which the other input channels are added; `None`
+    /// where all channels are primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_channels: Option<usize>,
+    /// How the coefficients of the other filters are stored.
     pub coefficients: CoefficientsConfig,
 }
 
 impl Choice {
-    /// The rank of the coefficients, where they have one, for a layer of this many filters.
+    /// Primary filters of all channels: the paper's layer.
+    pub fn new(primary: usize, coefficients: CoefficientsConfig) -> Self {
+        Self {
+            primary,
+            primary_channels: None,
+            coefficients,
+        }
+    }
+
+    /// With primary filters of this many channels.
+    pub fn with_primary_channels(self, primary_channels: usize) -> Self {
+        Self {
+            primary_channels: Some(primary_channels),
+            ..self
+        }
+    }
+
+    /// What a layer of this weight, without bias, costs once it is compressed so. This is the check
+    /// of every choice: what has a cost can be fitted.
     ///
     /// # Errors
-    /// [`Error::Primary`], and those of the coefficients' configuration: the layer cannot have it.
-    pub(crate) fn rank(&self, filters: usize) -> Result<Option<usize>, Error> {
+    /// [`Error::Primary`], [`Error::PrimaryChannels`], and those of the coefficients'
+    /// configuration: the layer cannot be compressed so.
+    pub(crate) fn cost(&self, shape: [usize; 4], groups: usize) -> Result<LayerCost, Error> {
+        let [filters, channels, height, width] = shape;
         let primary = self.primary;
         if !(1..filters).contains(&primary) {
             return Err(Error::Primary { primary, filters });
         }
-        self.coefficients.rank(filters - primary, primary)
+        let primary_channels = self.primary_channels.unwrap_or(channels);
+        let all = primary_channels == channels;
+        if !(1..=channels).contains(&primary_channels) || groups > 1 && !all {
+            return Err(Error::PrimaryChannels {
+                primary_channels,
+                channels,
+                groups,
+            });
+        }
+        let secondary = filters - primary;
+        Ok(LayerCost {
+            primary,
+            secondary,
+            filter_size: primary_channels * height * width,
+            primary_channels,
+            secondary_channels: channels - primary_channels,
+            groups,
+            rank: self.coefficients.rank(secondary, primary)?,
+            bias: false,
+        })
     }
 }
 

@@ -1,14 +1,13 @@
 //! The layer in the place of a dense one.
 
-use burn::module::{Module, Param, ParamId};
+use burn::module::{Module, Param};
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
-use super::activations::try_responses;
+use super::activations::all_patches;
 use super::choice::Choice;
-use super::decomposition::Spectrum;
+use super::fit::{Decomposition, Layer};
 use super::reparameterization::{CombinedFilters, is_frozen};
-use crate::coefficients::{Coefficients, rows};
 use crate::cost::Evaluation;
 use crate::error::Error;
 use crate::linear_conv2d::LinearConv2d;
@@ -16,13 +15,16 @@ use crate::linear_conv2d::LinearConv2d;
 impl LinearConv2d {
     /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
     /// of the difference over the norm, of the filters or, given a calibration batch of the
-    /// layer's inputs, of its outputs without bias, whose error is then the least.
+    /// layer's inputs, of its outputs without bias. The outputs keep their order.
     ///
-    /// Primary filters are chosen among the given ones, by a QR decomposition with pivoting. The
-    /// outputs keep their order.
+    /// With full coefficients of all channels the error is the least that filters of rank `primary`
+    /// can have: the filters are a truncated singular value decomposition (Eckart-Young), of which
+    /// well-conditioned rows are the primary filters and combine to all others exactly. Given a
+    /// calibration batch, a bias makes up for the mean of what is lost.
     ///
     /// # Errors
-    /// [`Error::Primary`], those of the coefficients' configuration, [`Error::NotFinite`], and for
+    /// [`Error::Primary`], [`Error::PrimaryChannels`], those of the coefficients' configuration,
+    /// [`Error::NotFinite`], and for
     /// a calibration batch [`Error::TooFewResponses`] where it has fewer output pixels than there
     /// are filters, and [`Error::GroupedResponses`].
     ///
@@ -37,7 +39,7 @@ impl LinearConv2d {
     ///
     /// let device = Device::default();
     /// let dense = Conv2dConfig::new([4, 8], [3, 3]).init(&device);
-    /// let half = Choice { primary: 4, coefficients: CoefficientsConfig::Full };
+    /// let half = Choice::new(4, CoefficientsConfig::Full);
     /// let (layer, error) = LinearConv2d::from_conv2d(&dense, half, None).unwrap();
     /// assert!(error > 0.0 && error < 1.0);
     /// assert_eq!(layer.forward(Tensor::zeros([1, 4, 9, 9], &device)).dims(), [1, 8, 7, 7]);
@@ -48,23 +50,24 @@ impl LinearConv2d {
         calibration: Option<Tensor<4>>,
     ) -> Result<(Self, f64), Error> {
         let weight = conv.weight.val();
-        let [filters, channels, height, width] = weight.dims();
-        let rank = choice.rank(filters)?;
-        // A leaf stays one when it is detached; what is computed from it does not.
-        let rows = rows(weight).detach();
-        let responses = calibration.map(|input| try_responses(conv, input));
-        let spectrum = Spectrum::new("weight", &rows, responses.transpose()?.as_ref())?;
-        let split = spectrum.split(&rows, &choice)?;
-        let size = [choice.primary, channels, height, width];
-        let mut filters = Param::from_tensor(split.primary.reshape(size));
-        let mut coefficients = split.coefficients;
+        let cost = choice.cost(weight.dims(), conv.groups)?;
+        let patches = calibration.map(|input| all_patches(conv, input));
+        let fit = Decomposition::new(Layer {
+            path: "weight",
+            weight: &weight,
+            patches: patches.transpose()?.as_ref(),
+            bias: conv.bias.is_some(),
+        })?
+        .fit(&choice, &cost);
+        let mut primary = Param::from_tensor(fit.primary.clone());
+        let mut combined = CombinedFilters::of(&fit);
         if is_frozen(&conv.weight) {
-            filters = filters.no_grad();
-            coefficients = coefficients.no_grad();
+            primary = primary.no_grad();
+            combined = combined.no_grad();
         }
-        let order = Param::initialized(ParamId::new(), split.order);
-        let layer = Self::in_place_of(conv, filters, coefficients, order);
-        Ok((layer, spectrum.error(choice.primary, rank)))
+        let mut layer = Self::in_place_of(conv, primary, combined);
+        layer.bias = layer.bias.map(|bias| fit.move_bias(bias));
+        Ok((layer, fit.error))
     }
 
     /// The layer that computes what a convolution does whose weight
@@ -94,23 +97,25 @@ impl LinearConv2d {
         let combined = conv.weight.reparameterization::<CombinedFilters>()?;
         // Mapping drops the reparameterization and keeps what the parameter is otherwise.
         let primary = conv.weight.clone().map(|base| base);
-        let CombinedFilters {
-            coefficients,
-            order,
-        } = combined.clone();
-        Some(Self::in_place_of(conv, primary, coefficients, order))
+        Some(Self::in_place_of(conv, primary, combined.clone()))
     }
 
-    /// The geometry and bias of a dense layer, and other filters, in the given order.
+    /// The geometry and bias of a dense layer, and other filters.
     fn in_place_of(
         conv: &Conv2d,
         primary: Param<Tensor<4>>,
-        coefficients: Coefficients,
-        order: Param<Tensor<1, Int>>,
+        CombinedFilters {
+            coefficients,
+            order,
+            channel_coefficients,
+            channel_order,
+        }: CombinedFilters,
     ) -> Self {
         Self {
             primary,
             coefficients,
+            channel_coefficients,
+            channel_order,
             bias: conv.bias.clone(),
             stride: conv.stride,
             kernel_size: conv.kernel_size,

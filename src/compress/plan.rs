@@ -1,54 +1,151 @@
 //! How much of each convolution of a model to keep: the plan.
 
-use std::collections::BTreeMap;
-use std::string::String;
+use std::collections::{BTreeMap, HashMap};
+use std::string::{String, ToString};
+use std::sync::Arc;
 use std::vec::Vec;
 
-use burn::module::{Module, Param, ParamId, Reparameterizer};
+use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
-use super::choice::{Choice, worth_replacing};
-use super::decomposition::Spectrum;
-use super::reparameterization::{CombinedFilters, split};
-use super::search::{Candidate, Goal, choose, loss};
-use super::weights::Weights;
-use crate::coefficients::CoefficientsConfig;
-use crate::cost::{Evaluation, LayerCost};
+use super::activations::Calibration;
+use super::choice::Choice;
+use super::fit::{Decomposition, Fit, Layer};
+use super::reparameterization::put_in_place;
+use super::search::{Curve, Unit, loss};
+use super::threads;
+use super::weights::{ConvWeight, OtherLayer, Weights};
+use crate::cost::{Evaluation, LayerCost, Pixels};
 use crate::error::Error;
 
-/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed and
-/// applied.
+/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed,
+/// saved and applied.
 ///
-/// Printed, it has a row for each layer: the shape of its weight; its primary filters and the rank
-/// of its coefficients; its weights, and those and the coefficients that are kept; its
-/// [error](PlannedLayer::error); and its multiply-adds, dense and factored, for an output pixel or
-/// for as many as [`PlannedLayer::pixels`] says.
-#[derive(Clone, Debug)]
+/// Printed, it has a row for each layer: the shape of its weight; its primary filters, the channels
+/// of those and the rank of the coefficients, or why it stays dense; its weights, and the weights
+/// and coefficients that are kept; its [error](PlannedLayer::error); and its multiply-adds, dense
+/// and factored, for an image where a [`Calibration`] has seen the layer run, for an output pixel
+/// elsewhere. Below stand the layers that are no convolutions.
+///
+/// As data (serde) it has a version, and what is needed to decide alike for another model of the
+/// same layers: a plan that was read fits that model when it is applied, and has no errors before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Saved", into = "Saved")]
 pub struct Plan {
-    /// The convolutions of the model, in its order.
-    pub layers: Vec<PlannedLayer>,
+    layers: Vec<PlannedLayer>,
+    others: Vec<OtherLayer>,
+    calibration: Arc<Calibration>,
 }
 
+/// The data of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Saved {
+    version: u32,
+    layers: Vec<PlannedLayer>,
+    #[serde(default)]
+    others: Vec<OtherLayer>,
+}
+
+/// The version of the data. Version 1 was the map of [`Plan::choices`].
+const VERSION: u32 = 2;
+
 /// One convolution in a [`Plan`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlannedLayer {
-    /// Where the weight is in the model.
-    pub path: String,
-    /// The identity of the weight.
-    pub id: ParamId,
-    /// The shape of the dense weight.
-    pub shape: [usize; 4],
-    /// How it is compressed; `None` leaves it dense.
-    pub choice: Option<Choice>,
-    /// The output pixels for which multiply-adds are counted: 1, as a weight does not show them,
-    /// unless set to those of an image.
-    pub pixels: usize,
-    /// The weight that the plan was made for.
-    pub(crate) weight: Tensor<4>,
-    pub(crate) spectrum: Spectrum,
+    path: String,
+    shape: [usize; 4],
+    groups: Option<usize>,
+    pixels: Pixels,
+    choice: Option<Choice>,
+    /// Why no choice is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Dense>,
+    /// For the reader alone.
+    #[serde(skip_deserializing)]
+    parameters: usize,
+    #[serde(skip_deserializing)]
+    error: Option<f64>,
+    /// What the layer was planned for; none in a plan that was read. The fit itself is not kept: it
+    /// is made again where it is applied, so that a plan takes no memory of the size of the model.
+    #[serde(skip)]
+    source: Option<ConvWeight>,
+}
+
+/// Why a search leaves a convolution dense, whatever the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dense {
+    /// It has one input channel for each group, as depthwise ones: its filters have nothing in
+    /// common.
+    OneChannel,
+    /// Its filters see different channels, by their groups, so that none combines others.
+    Grouped,
+    /// Its groups are not known, as its model does not show them and it was not seen running.
+    UnknownGroups,
+    /// It has one filter, from which there is nothing to combine.
+    OneFilter,
 }
 
 impl PlannedLayer {
+    pub(super) fn new(
+        weight: ConvWeight,
+        groups: Option<usize>,
+        calibration: &Calibration,
+    ) -> Self {
+        let shape = weight.value.dims();
+        let groups = calibration.groups(weight.id).or(groups);
+        let reason = match (shape, groups) {
+            ([1, ..], _) => Some(Dense::OneFilter),
+            ([_, 1, ..], _) => Some(Dense::OneChannel),
+            (_, None) => Some(Dense::UnknownGroups),
+            (_, Some(2..)) => Some(Dense::Grouped),
+            (_, Some(_)) => None,
+        };
+        Self {
+            path: weight.path.clone(),
+            shape,
+            groups,
+            pixels: calibration.pixels(weight.id).unwrap_or(Pixels::from(1)),
+            choice: None,
+            reason,
+            parameters: shape.iter().product(),
+            error: Some(0.0),
+            source: Some(weight),
+        }
+    }
+
+    /// Where the weight is in the model.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The shape of the dense weight.
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The groups of the convolution, where they are known.
+    pub fn groups(&self) -> Option<usize> {
+        self.groups
+    }
+
+    /// How it is compressed; `None` leaves it dense.
+    pub fn choice(&self) -> Option<Choice> {
+        self.choice
+    }
+
+    /// Why a search leaves it dense, whatever the budget.
+    pub fn reason(&self) -> Option<Dense> {
+        self.reason
+    }
+
+    /// The pixels that an image takes in this layer; one of input and output where a plan was made
+    /// without a [`Calibration`].
+    pub fn pixels(&self) -> Pixels {
+        self.pixels
+    }
+
     /// The weights of the dense layer.
     pub fn dense_parameters(&self) -> usize {
         self.shape.iter().product()
@@ -56,102 +153,242 @@ impl PlannedLayer {
 
     /// The weights and coefficients that are kept.
     pub fn parameters(&self) -> usize {
-        self.cost(self.choice)
-            .map_or(self.dense_parameters(), |cost| cost.parameters())
+        self.cost().parameters()
     }
 
     /// Multiply-adds of the dense layer for its [`pixels`](Self::pixels).
     pub fn dense_multiply_adds(&self) -> usize {
-        self.dense_parameters() * self.pixels
+        let dense = self.cost().dense();
+        dense.multiply_adds(Evaluation::Materialized, self.pixels)
     }
 
-    /// Multiply-adds for its [`pixels`](Self::pixels) as a factored
-    /// [`LinearConv2d`](crate::LinearConv2d), which needs `groups = 1`.
+    /// Multiply-adds for its [`pixels`](Self::pixels) as a
+    /// [`LinearConv2d`](crate::LinearConv2d): factored, or materialized where it has groups.
     pub fn multiply_adds(&self) -> usize {
-        self.cost(self.choice)
-            .map_or(self.dense_multiply_adds(), |cost| {
-                cost.multiply_adds(Evaluation::Factored, self.pixels)
-            })
-    }
-
-    /// The relative error of the filters, or of the responses where the plan was made from them:
-    /// the norm of the difference over the norm.
-    pub fn error(&self) -> f64 {
-        self.choice.map_or(0.0, |choice| {
-            let rank = self.cost(Some(choice)).and_then(|cost| cost.rank);
-            self.spectrum.error(choice.primary, rank)
-        })
-    }
-
-    /// `None` for a dense layer and for a choice that this layer cannot have.
-    fn cost(&self, choice: Option<Choice>) -> Option<LayerCost> {
-        let choice = choice?;
-        let filters = self.shape[0];
-        let rank = choice.rank(filters).ok()?;
-        Some(LayerCost {
-            primary: choice.primary,
-            secondary: filters - choice.primary,
-            filter_size: self.shape[1..].iter().product(),
-            groups: 1,
-            rank,
-            bias: false,
-        })
-    }
-
-    /// Everything worth choosing from.
-    fn options(&self) -> Vec<Candidate> {
-        let [filters, ..] = self.shape;
-        let mut options = std::vec![Candidate {
-            choice: None,
-            parameters: self.dense_parameters(),
-            loss: 0.0,
-        }];
-        let steps = |total: usize| {
-            let mut steps: Vec<usize> = (1..STEPS).map(|step| total * step / STEPS).collect();
-            steps.dedup();
-            steps.retain(|step| (1..total).contains(step));
-            steps
+        let cost = self.cost();
+        let evaluation = match cost.groups {
+            1 => Evaluation::Factored,
+            _ => Evaluation::Materialized,
         };
-        for primary in steps(filters) {
-            let widest = primary.min(filters - primary);
-            let errors = self.spectrum.errors(primary);
-            let ranks = steps(widest).into_iter().map(Some);
-            for rank in ranks.chain([None]) {
-                let coefficients = match rank {
-                    Some(rank) => CoefficientsConfig::LowRank { rank },
-                    None => CoefficientsConfig::Full,
-                };
-                let choice = Choice {
-                    primary,
-                    coefficients,
-                };
-                let Some(cost) = self.cost(Some(choice)) else {
-                    continue;
-                };
-                if worth_replacing(self.shape, &cost) {
-                    options.push(Candidate {
-                        choice: Some(choice),
-                        parameters: cost.parameters(),
-                        loss: loss(errors[rank.unwrap_or(usize::MAX).min(errors.len() - 1)]),
-                    });
-                }
-            }
-        }
-        options
+        cost.multiply_adds(evaluation, self.pixels)
     }
-}
 
-/// Steps from nothing to all of a layer's filters, and to all ranks.
-const STEPS: usize = 16;
+    /// The relative error of the filters, or of the outputs without bias where the plan was made
+    /// with a [`Calibration`]: the norm of the difference over the norm. None in a plan that was
+    /// read.
+    pub fn error(&self) -> Option<f64> {
+        self.error
+    }
 
-/// See [`Plan::error`].
-pub(super) fn error_of_all(errors: &[f64]) -> f64 {
-    let losses: f64 = errors.iter().copied().map(loss).sum();
-    let mean = losses / errors.len().max(1) as f64;
-    (1.0 - (-mean).exp()).sqrt()
+    /// Of the choice, or of the dense layer.
+    pub(super) fn cost(&self) -> LayerCost {
+        let chosen = self.choice.and_then(|choice| self.cost_of(&choice).ok());
+        chosen.unwrap_or_else(|| {
+            let [filters, channels, height, width] = self.shape;
+            LayerCost {
+                primary: filters,
+                secondary: 0,
+                filter_size: channels * height * width,
+                primary_channels: channels,
+                secondary_channels: 0,
+                groups: self.groups.unwrap_or(1),
+                rank: None,
+                bias: false,
+            }
+        })
+    }
+
+    /// # Errors
+    /// Those of [`Choice::cost`]
+    pub(super) fn cost_of(&self, choice: &Choice) -> Result<LayerCost, Error> {
+        choice.cost(self.shape, self.groups.unwrap_or(1))
+    }
+
+    /// # Errors
+    /// [`Error::LayerSize`]: the layer has no weight, or its counts are beyond all numbers.
+    fn check_size(&self) -> Result<(), Error> {
+        let [filters, channels, ..] = self.shape;
+        let pixels = self.pixels.input.max(self.pixels.output).max(1);
+        // What materialized evaluation takes to build the kernel is the most that is counted.
+        let factors = self.shape.into_iter().chain([pixels, filters, channels]);
+        let mut factors = factors.chain([4]);
+        let most = factors.try_fold(1usize, usize::checked_mul);
+        match most.filter(|_| !self.shape.contains(&0)) {
+            Some(_) => Ok(()),
+            None => Err(Error::LayerSize {
+                path: self.path.clone(),
+                shape: self.shape,
+                pixels,
+            }),
+        }
+    }
+
+    /// Calls `work` with the decomposition of a weight of this layer.
+    ///
+    /// # Errors
+    /// Those of the decomposition.
+    fn decomposed<T>(
+        &self,
+        weight: &ConvWeight,
+        calibration: &Calibration,
+        work: impl FnOnce(&Decomposition) -> T,
+    ) -> Result<T, Error> {
+        let patches = calibration.enough_patches(&self.path, weight.id, self.shape[0])?;
+        let decomposition = Decomposition::new(Layer {
+            path: &self.path,
+            weight: &weight.value,
+            patches: patches.as_ref(),
+            bias: weight.bias,
+        })?;
+        Ok(work(&decomposition))
+    }
+
+    /// What there is to choose from, by the energy of the filters.
+    ///
+    /// # Errors
+    /// Those of the decomposition.
+    pub(super) fn curve(&self, unit: Unit, all_channels: bool) -> Result<Curve, Error> {
+        if self.reason.is_some() {
+            return Ok(Curve::dense(self, unit));
+        }
+        let Some(source) = &self.source else {
+            return Ok(Curve::dense(self, unit));
+        };
+        let energies = self.decomposed(source, &Calibration::new(), |decomposition| {
+            decomposition.energies()
+        })?;
+        Ok(Curve::new(self, &energies, unit, all_channels))
+    }
+
+    /// Whether the layer was seen running.
+    pub(super) fn is_observed(&self, calibration: &Calibration) -> bool {
+        let source = self.source.as_ref();
+        source.is_some_and(|source| calibration.pixels(source.id).is_some())
+    }
+
+    /// Chooses, and measures the error where the weight is known.
+    ///
+    /// # Errors
+    /// Those of [`Choice::cost`] and of the decomposition. The layer stays as it was.
+    pub(super) fn choose(
+        &mut self,
+        choice: Option<Choice>,
+        calibration: &Calibration,
+    ) -> Result<(), Error> {
+        let error = match (choice, &self.source) {
+            (None, _) => Some(0.0),
+            (Some(choice), Some(source)) => {
+                let fits = self.fits(source, calibration, &[choice])?;
+                fits.first().map(|fit| fit.error)
+            }
+            (Some(choice), None) => {
+                self.cost_of(&choice)?;
+                None
+            }
+        };
+        self.error = error;
+        self.choice = choice;
+        self.parameters = self.parameters();
+        Ok(())
+    }
+
+    /// A fit for each choice, all by one decomposition.
+    ///
+    /// # Errors
+    /// Those of [`Choice::cost`] and of the decomposition.
+    fn fits(
+        &self,
+        weight: &ConvWeight,
+        calibration: &Calibration,
+        choices: &[Choice],
+    ) -> Result<Vec<Fit>, Error> {
+        let costs: Result<Vec<LayerCost>, Error> =
+            choices.iter().map(|choice| self.cost_of(choice)).collect();
+        let costs = costs?;
+        self.decomposed(weight, calibration, |decomposition| {
+            let fits = choices.iter().zip(&costs);
+            fits.map(|(choice, cost)| decomposition.fit(choice, cost))
+                .collect()
+        })
+    }
 }
 
 impl Plan {
+    pub(super) fn new<M: Module>(
+        model: &M,
+        matches: impl Fn(&ConvWeight) -> bool,
+        calibration: Arc<Calibration>,
+    ) -> Result<Self, Error> {
+        let Weights { found, others, .. } = Weights::of(model)?;
+        let groups = super::weights::groups(model);
+        let layers = found.into_iter().filter(matches).map(|weight| {
+            let groups = groups.get(&weight.id.to_string()).copied();
+            PlannedLayer::new(weight, groups, &calibration)
+        });
+        Ok(Self {
+            layers: layers.collect(),
+            others,
+            calibration,
+        })
+    }
+
+    /// The convolutions of the model, in its order.
+    pub fn layers(&self) -> &[PlannedLayer] {
+        &self.layers
+    }
+
+    /// The layers that have a weight and are no [`Conv2d`](burn::nn::conv::Conv2d), which a plan
+    /// leaves alone.
+    pub fn other_layers(&self) -> &[OtherLayer] {
+        &self.others
+    }
+
+    /// Chooses otherwise for one layer, or leaves it dense.
+    ///
+    /// # Errors
+    /// - [`Error::OtherModel`]: there is no layer at the path.
+    /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], …: a choice that the layer
+    ///   cannot have.
+    ///
+    /// The plan stays as it was.
+    pub fn choose(&mut self, path: &str, choice: Option<Choice>) -> Result<(), Error> {
+        let mut layers = self.layers.iter_mut();
+        let layer = layers.find(|layer| layer.path == path);
+        let layer = layer.ok_or_else(|| Error::OtherModel { path: path.into() })?;
+        layer.choose(choice, &self.calibration)
+    }
+
+    /// Chooses for all layers.
+    pub(super) fn choose_all(&mut self, choices: Vec<Option<Choice>>) -> Result<(), Error> {
+        let layers = self.layers.iter_mut().zip(choices);
+        let chosen = threads::map(layers, |(layer, choice)| {
+            layer.choose(choice, &self.calibration)
+        });
+        chosen.into_iter().collect()
+    }
+
+    /// The model with the layer at this place compressed alone, once for each choice; with the
+    /// share of its weights that is kept.
+    pub(super) fn each_alone<M: Module>(
+        &self,
+        model: &M,
+        index: usize,
+        choices: &[Choice],
+    ) -> Result<impl Iterator<Item = (Choice, f64, M)>, Error> {
+        let layer = &self.layers[index];
+        let fits = match &layer.source {
+            Some(source) => layer.fits(source, &self.calibration, choices)?,
+            None => Vec::new(),
+        };
+        Ok(choices.iter().zip(fits).map(|(choice, fit)| {
+            let mut alone = layer.clone();
+            alone.choice = Some(*choice);
+            let share = alone.parameters() as f64 / alone.dense_parameters() as f64;
+            let fits = BTreeMap::from([(layer.path.clone(), fit)]);
+            (*choice, share, put_in_place(model.clone(), &fits))
+        }))
+    }
+
     /// The weights of all dense layers.
     pub fn dense_parameters(&self) -> usize {
         self.layers.iter().map(PlannedLayer::dense_parameters).sum()
@@ -162,14 +399,29 @@ impl Plan {
         self.layers.iter().map(PlannedLayer::parameters).sum()
     }
 
-    /// The error `e` of all layers together: `1 - e²` is the geometric mean, over the layers, of
-    /// what each keeps of its energy, one minus its squared [error](PlannedLayer::error).
-    pub fn error(&self) -> f64 {
-        error_of_all(&self.errors())
+    /// The multiply-adds of all dense layers.
+    pub fn dense_multiply_adds(&self) -> usize {
+        let layers = self.layers.iter();
+        layers.map(PlannedLayer::dense_multiply_adds).sum()
     }
 
-    pub(super) fn errors(&self) -> Vec<f64> {
-        self.layers.iter().map(PlannedLayer::error).collect()
+    /// The multiply-adds of all layers as they are kept.
+    pub fn multiply_adds(&self) -> usize {
+        self.layers.iter().map(PlannedLayer::multiply_adds).sum()
+    }
+
+    /// The error `e` of all layers together: `1 - e²` is the geometric mean, over the layers, of
+    /// what each keeps of its energy, one minus its squared [error](PlannedLayer::error). No number
+    /// for a plan that was read.
+    pub fn error(&self) -> f64 {
+        let errors = self.layers.iter().map(|layer| layer.error);
+        let errors: Option<Vec<f64>> = errors.collect();
+        let Some(errors) = errors else {
+            return f64::NAN;
+        };
+        let losses: f64 = errors.iter().map(|error| loss(error * error)).sum();
+        let mean = losses / errors.len().max(1) as f64;
+        (1.0 - (-mean).exp()).max(0.0).sqrt()
     }
 
     /// What was chosen, by the path of each weight, without the layers that stay dense. Saved
@@ -185,37 +437,51 @@ impl Plan {
     /// The model with its weights split as planned. Parameters keep their identities and get other
     /// shapes, so start a new optimizer.
     ///
+    /// A plan that was read is fitted to the model's filters.
+    ///
     /// # Errors
+    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, has another shape or,
+    ///   where the plan was made for a model, has changed since.
     /// - [`Error::Primary`], [`Error::Rank`], …: a choice that a layer cannot have.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or has changed since.
+    /// - [`Error::NotFinite`]: a weight that is infinite or no number.
     pub fn apply<M: Module>(&self, model: M) -> Result<M, Error> {
         let weights = Weights::of(&model)?;
+        let groups = super::weights::groups(&model);
+        let mut found = Vec::new();
         for layer in &self.layers {
-            let mut found = weights.found.iter();
-            let found = found.find(|(path, id, _)| (path, id) == (&layer.path, &layer.id));
-            if found.is_none_or(|(.., weight)| !equal(weight, &layer.weight)) {
+            let mut weights = weights.found.iter();
+            let Some(weight) = weights.find(|weight| layer.is_of(weight, &groups)) else {
                 return Err(Error::OtherModel {
                     path: layer.path.clone(),
                 });
-            }
+            };
             if let Some(choice) = layer.choice {
-                choice.rank(layer.shape[0])?;
+                layer.cost_of(&choice)?;
+                found.push((layer, choice, weight));
             }
         }
-        Ok(model.apply_reparameterization(Apply(self)))
+        let fits = threads::map(found, |(layer, choice, weight)| {
+            let fits = layer.fits(weight, &self.calibration, &[choice])?;
+            Ok(fits.into_iter().map(|fit| (layer.path.clone(), fit)))
+        });
+        let fits: Result<Vec<_>, Error> = fits.into_iter().collect();
+        let fits = fits?.into_iter().flatten().collect();
+        Ok(put_in_place(model, &fits))
     }
+}
 
-    /// Makes the choices that reach a goal.
-    ///
-    /// # Errors
-    /// [`Error::Budget`]
-    pub(crate) fn choose(&mut self, goal: &Goal) -> Result<(), Error> {
-        let options: Vec<_> = self.layers.iter().map(PlannedLayer::options).collect();
-        for (layer, chosen) in self.layers.iter_mut().zip(choose(&options, goal)?) {
-            layer.choice = chosen.choice;
-        }
-        Ok(())
+impl PlannedLayer {
+    /// Whether the layer was planned for this weight or, where it was read, for one of its shape and
+    /// of its groups, as far as these are known.
+    fn is_of(&self, weight: &ConvWeight, groups: &HashMap<String, usize>) -> bool {
+        let groups = groups.get(&weight.id.to_string());
+        let other_groups = groups.zip(self.groups).is_some_and(|(a, b)| *a != b);
+        weight.path == self.path
+            && match &self.source {
+                Some(source) => weight.id == source.id && equal(&weight.value, &source.value),
+                None => weight.value.dims() == self.shape && !other_groups,
+            }
     }
 }
 
@@ -225,23 +491,39 @@ fn equal(weight: &Tensor<4>, planned: &Tensor<4>) -> bool {
         && weight.to_data() == planned.to_data()
 }
 
-/// Applies a plan.
-struct Apply<'a>(&'a Plan);
-
-impl Reparameterizer for Apply<'_> {
-    type Reparam = CombinedFilters;
-
-    fn reparameterize<const D: usize>(
-        &mut self,
-        path: &str,
-        param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
-        let planned = self.0.layers.iter().find(|layer| layer.path == path);
-        match planned.and_then(|layer| Some((layer, layer.choice?))) {
-            Some((layer, choice)) => {
-                split(param, &choice, &layer.spectrum).expect("a plan that was checked")
-            }
-            None => (param, None),
+impl From<Plan> for Saved {
+    fn from(plan: Plan) -> Self {
+        Self {
+            version: VERSION,
+            layers: plan.layers,
+            others: plan.others,
         }
+    }
+}
+
+impl TryFrom<Saved> for Plan {
+    type Error = Error;
+
+    fn try_from(saved: Saved) -> Result<Self, Error> {
+        if saved.version != VERSION {
+            return Err(Error::PlanVersion {
+                version: saved.version,
+                known: VERSION,
+            });
+        }
+        let mut layers = saved.layers;
+        for layer in &mut layers {
+            layer.check_size()?;
+            if let Some(choice) = layer.choice {
+                layer.cost_of(&choice)?;
+            }
+            layer.parameters = layer.parameters();
+            layer.error = layer.choice.is_none().then_some(0.0);
+        }
+        Ok(Self {
+            layers,
+            others: saved.others,
+            calibration: Arc::default(),
+        })
     }
 }

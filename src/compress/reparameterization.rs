@@ -1,13 +1,19 @@
 //! LinearConv for the convolutions of any model, by Burn's reparameterizations.
 
+use std::collections::BTreeMap;
 use std::string::String;
+use std::vec::Vec;
 
-use burn::module::{Module, Param, ParamGroup, ParamId, Reparameterization, Reparameterizer};
+use burn::module::{
+    Module, ModuleMapper, Param, ParamGroup, ParamId, Reparameterization, Reparameterizer,
+};
 use burn::tensor::{Int, Shape, Tensor};
 
 use super::choice::{Choice, worth_replacing};
-use super::decomposition::Spectrum;
-use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION, rows};
+use super::fit::{Decomposition, Fit, Layer};
+use super::plan::PlannedLayer;
+use crate::channels::{channel_matrix, expand_channels};
+use crate::coefficients::{Coefficients, CoefficientsConfig, REPARAMETERIZATION};
 use crate::cost::LayerCost;
 use crate::error::Error;
 use crate::linear_conv2d::LinearConv2dConfig;
@@ -16,8 +22,8 @@ use crate::linear_conv2d::LinearConv2dConfig;
 /// in a model that knows nothing of it: the argument of Burn's
 /// [`Module::apply_reparameterization`].
 ///
-/// The stored parameter becomes the primary filters, chosen among the given ones; the coefficients
-/// stand beside it in records and optimizers. The architecture stays as it is and outputs keep their
+/// The stored parameter becomes the primary filters of the best approximation of that size; the
+/// coefficients stand beside it in records and optimizers. The architecture stays as it is and outputs keep their
 /// order. [`correlation_loss`], [`coefficient_l1`] and [pruning](crate::pruning) see these layers as
 /// they see [`LinearConv2d`](crate::LinearConv2d). [`Module::materialize`] gives the dense model back.
 ///
@@ -70,6 +76,7 @@ use crate::linear_conv2d::LinearConv2dConfig;
 pub struct LinearConv {
     coefficients: CoefficientsConfig,
     primary_ratio: f64,
+    channel_ratio: f64,
     group: ParamGroup,
     min_size: usize,
     all: bool,
@@ -92,6 +99,7 @@ impl LinearConv {
         Self {
             coefficients,
             primary_ratio: 0.5,
+            channel_ratio: 1.0,
             group: ParamGroup::all(),
             min_size: 1024,
             all: false,
@@ -103,6 +111,16 @@ impl LinearConv {
     pub fn with_primary_ratio(self, primary_ratio: f64) -> Self {
         Self {
             primary_ratio,
+            ..self
+        }
+    }
+
+    /// Primary filters of a share of the channels, onto which the other channels are added. A
+    /// weight does not show its groups: name the ungrouped ones by [`within`](Self::within), or use
+    /// [`Compression::like`](crate::Compression::like), which knows them.
+    pub fn with_channel_ratio(self, channel_ratio: f64) -> Self {
+        Self {
+            channel_ratio,
             ..self
         }
     }
@@ -129,22 +147,32 @@ impl LinearConv {
     }
 
     /// The primary filters and coefficients for a weight; none where it stays dense.
-    pub(crate) fn choice(
+    fn choice_for(
         &self,
-        [filters, channels, height, width]: [usize; 4],
+        shape @ [filters, channels, height, width]: [usize; 4],
     ) -> Result<Option<Choice>, Error> {
-        let shape = [filters, channels, height, width];
         let size: usize = shape.iter().product();
         let config = LinearConv2dConfig::new([channels, filters], [height, width])
             .with_primary_ratio(self.primary_ratio)
+            .with_channel_ratio(self.channel_ratio)
             .with_coefficients(self.coefficients);
         let cost = config.cost_if_wide_enough()?;
         let worth_it = |cost: &LayerCost| self.all || worth_replacing(shape, cost);
         let cost = cost.filter(|cost| size >= self.min_size && worth_it(cost));
         Ok(cost.map(|cost| Choice {
             primary: cost.primary,
+            primary_channels: (cost.secondary_channels > 0).then_some(cost.primary_channels),
             coefficients: self.coefficients,
         }))
+    }
+
+    /// The same for a layer of a plan; none also where the layer's groups forbid it.
+    ///
+    /// # Errors
+    /// Those of the configuration, where no layer could have it.
+    pub(super) fn choice(&self, layer: &PlannedLayer) -> Result<Option<Choice>, Error> {
+        let choice = self.choice_for(layer.shape())?;
+        Ok(choice.filter(|_| layer.reason().is_none()))
     }
 }
 
@@ -167,7 +195,9 @@ impl Reparameterizer for LinearConv {
             return (param, None);
         }
         let shape = shape.dims::<4>();
-        let choice = self.choice(shape).unwrap_or_else(|error| or_panic(error));
+        let choice = self
+            .choice_for(shape)
+            .unwrap_or_else(|error| or_panic(error));
         self.last = Some(Seen {
             path: path.into(),
             filters: shape[0],
@@ -176,9 +206,17 @@ impl Reparameterizer for LinearConv {
         let Some(choice) = choice else {
             return (param, None);
         };
-        Spectrum::new(path, &rows(param.val()), None)
-            .and_then(|spectrum| split(param, &choice, &spectrum))
-            .unwrap_or_else(|error| or_panic(error))
+        let weight = param.val().reshape(shape);
+        let fit = choice.cost(shape, 1).and_then(|cost| {
+            let decomposition = Decomposition::new(Layer {
+                path,
+                weight: &weight,
+                patches: None,
+                bias: false,
+            })?;
+            Ok(decomposition.fit(&choice, &cost))
+        });
+        split(param, &fit.unwrap_or_else(|error| or_panic(error)))
     }
 }
 
@@ -212,28 +250,75 @@ impl Seen {
 }
 
 /// A parameter as primary filters, and what combines the others from them.
-pub(crate) fn split<const D: usize>(
+fn split<const D: usize>(
     param: Param<Tensor<D>>,
-    choice: &Choice,
-    spectrum: &Spectrum,
-) -> Result<(Param<Tensor<D>>, Option<CombinedFilters>), Error> {
-    let filters = rows(param.val()).detach();
-    let split = spectrum.split(&filters, choice)?;
+    fit: &Fit,
+) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
     let (trained, frozen) = (param.is_require_grad(), is_frozen(&param));
-    let param = param.map(|weight| {
-        let mut shape = weight.shape();
-        shape[0] = choice.primary;
-        let primary = split.primary.detach().reshape(shape);
+    let param = param.map(|_| {
+        let shape = fit.primary.shape();
+        let primary = fit.primary.clone().reshape(shape);
         primary.set_require_grad(trained)
     });
-    let mut combined = CombinedFilters {
-        coefficients: split.coefficients,
-        order: Param::initialized(ParamId::new(), split.order),
-    };
+    let mut combined = CombinedFilters::of(fit);
     if frozen {
         combined = combined.no_grad();
     }
-    Ok((param, Some(combined)))
+    (param, Some(combined))
+}
+
+/// The model with fits in the place of the weights at their paths, and with what they move in the
+/// biases.
+pub(super) fn put_in_place<M: Module>(model: M, fits: &BTreeMap<String, Fit>) -> M {
+    let model = model.apply_reparameterization(PutInPlace(fits));
+    model.map(&mut MoveBiases {
+        fits,
+        path: Vec::new(),
+    })
+}
+
+struct PutInPlace<'a>(&'a BTreeMap<String, Fit>);
+
+impl Reparameterizer for PutInPlace<'_> {
+    type Reparam = CombinedFilters;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<CombinedFilters>) {
+        match self.0.get(path) {
+            Some(fit) => split(param, fit),
+            None => (param, None),
+        }
+    }
+}
+
+struct MoveBiases<'a> {
+    fits: &'a BTreeMap<String, Fit>,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for MoveBiases<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some((field, layer)) = self.path.split_last() else {
+            return param;
+        };
+        let weight = layer.iter().map(String::as_str).chain(["weight"]);
+        let weight = weight.collect::<Vec<_>>().join(".");
+        match self.fits.get(&weight) {
+            Some(fit) if field == "bias" => fit.move_bias(param),
+            _ => param,
+        }
+    }
 }
 
 /// Whether a parameter is known to stay as it is. Without autodiff nothing is trained yet, and a
@@ -251,12 +336,38 @@ pub struct CombinedFilters {
     /// Filter `i` of the weight is filter `order[i]` of the primary and the secondary ones,
     /// `[channels_out]`.
     pub order: Param<Tensor<1, Int>>,
+    /// Coefficients that add the other channels onto the primary ones, `[s, channels_in - s]`;
+    /// absent where all channels are primary.
+    pub channel_coefficients: Option<Param<Tensor<2>>>,
+    /// Input channel `i` is channel `channel_order[i]` of the primary and the other ones.
+    pub channel_order: Option<Param<Tensor<1, Int>>>,
+}
+
+impl CombinedFilters {
+    pub(super) fn of(fit: &Fit) -> Self {
+        let order = |order: &Tensor<1, Int>| Param::initialized(ParamId::new(), order.clone());
+        let channels = fit.channels.as_ref();
+        Self {
+            coefficients: fit.coefficients(),
+            order: order(&fit.order),
+            channel_coefficients: channels
+                .map(|(coefficients, _)| Param::from_tensor(coefficients.clone())),
+            channel_order: channels.map(|(_, channels)| order(channels)),
+        }
+    }
 }
 
 impl Reparameterization for CombinedFilters {
     const NAME: &'static str = REPARAMETERIZATION;
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        self.coefficients.kernel(base, Some(self.order.val()))
+        let filters = self.coefficients.kernel(base, Some(self.order.val()));
+        match &self.channel_coefficients {
+            Some(coefficients) => {
+                let matrix = channel_matrix(coefficients, self.channel_order.as_ref());
+                expand_channels(filters, matrix)
+            }
+            None => filters,
+        }
     }
 }

@@ -1,24 +1,143 @@
-//! The search for how much of each layer to keep under one budget for all.
+//! The choice of how much of each layer to keep under one budget for all.
 
 use std::vec::Vec;
 
-use super::choice::Choice;
+use super::choice::{Choice, worth_replacing};
+use super::fit::Energies;
+use super::plan::PlannedLayer;
+use crate::coefficients::CoefficientsConfig;
+use crate::cost::Evaluation;
 use crate::error::Error;
 
-/// One way to compress a layer, or several layers together.
-#[derive(Clone, Copy, Debug)]
+/// What a lost share of the energy costs: minus the logarithm of the share that is kept. Layers
+/// follow each other, so shares multiply and their logarithms add.
+pub(crate) fn loss(lost: f64) -> f64 {
+    -(1.0 - lost).max(0.0).ln()
+}
+
+/// What a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Parameters,
+    MultiplyAdds,
+}
+
+/// One way to compress a layer, or a sum over several layers.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Candidate {
     pub(crate) choice: Option<Choice>,
-    pub(crate) parameters: usize,
-    /// See [`loss`].
+    /// In the unit of the budget.
+    pub(crate) size: usize,
     pub(crate) loss: f64,
 }
 
-/// What an error costs: minus the logarithm of the share of the energy that is kept. Layers follow
-/// each other, so shares multiply and their logarithms add. It is the square of a small error, and
-/// without bound where nothing is kept.
-pub(crate) fn loss(error: f64) -> f64 {
-    -(1.0 - error * error).max(0.0).ln()
+/// The candidates for one layer, from the dense one to the smallest. Each loses less than all
+/// smaller ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Curve(pub(crate) Vec<Candidate>);
+
+/// From one candidate of a curve to the next smaller one, at least.
+const STEP: f64 = 0.97;
+
+impl Curve {
+    /// Of a layer that no search compresses.
+    pub(crate) fn dense(layer: &PlannedLayer, unit: Unit) -> Self {
+        Self(std::vec![Candidate {
+            choice: None,
+            size: match unit {
+                Unit::Parameters => layer.dense_parameters(),
+                Unit::MultiplyAdds => layer.dense_multiply_adds(),
+            },
+            loss: 0.0,
+        }])
+    }
+
+    /// The best pairs of a number of filters and a number of channels, for every size.
+    pub(crate) fn new(
+        layer: &PlannedLayer,
+        energies: &Energies,
+        unit: Unit,
+        all_channels: bool,
+    ) -> Self {
+        let mut curve = Self::dense(layer, unit);
+        let dense = curve.0[0];
+        let [filters, channels, ..] = layer.shape();
+        let mut best: Vec<Option<Candidate>> = Vec::new();
+        for primary in 1..filters {
+            let fewest = if all_channels { channels } else { 1 };
+            for primary_channels in fewest..=channels {
+                let choice = Choice::new(primary, CoefficientsConfig::Full);
+                let choice = match primary_channels {
+                    all if all == channels => choice,
+                    some => choice.with_primary_channels(some),
+                };
+                let Ok(cost) = layer.cost_of(&choice) else {
+                    continue;
+                };
+                let size = match unit {
+                    Unit::Parameters => cost.parameters(),
+                    Unit::MultiplyAdds => cost.multiply_adds(Evaluation::Factored, layer.pixels()),
+                };
+                if size >= dense.size || !worth_replacing(layer.shape(), &cost) {
+                    continue;
+                }
+                let step = (size as f64 / dense.size as f64).ln() / STEP.ln();
+                let step = step as usize;
+                if best.len() <= step {
+                    best.resize(step + 1, None);
+                }
+                let candidate = Candidate {
+                    choice: Some(choice),
+                    size,
+                    // A share for now; its logarithm is taken of what is kept.
+                    loss: energies.lost(primary, primary_channels),
+                };
+                let better =
+                    |known: Candidate| (candidate.loss, candidate.size) < (known.loss, known.size);
+                if best[step].is_none_or(better) {
+                    best[step] = Some(candidate);
+                }
+            }
+        }
+        // From the smallest on, what loses no less than a smaller one is of no use.
+        let mut useful: Vec<Candidate> = Vec::new();
+        let mut least = f64::INFINITY;
+        for candidate in best.into_iter().flatten().rev() {
+            if candidate.loss < least {
+                least = candidate.loss;
+                useful.push(Candidate {
+                    loss: loss(candidate.loss),
+                    ..candidate
+                });
+            }
+        }
+        let useful = useful.into_iter().rev();
+        curve.0.extend(useful);
+        curve
+    }
+
+    /// The same with other losses, by the share of the dense size, without the candidates that have
+    /// none.
+    pub(crate) fn with_losses(mut self, loss: impl Fn(f64) -> Option<f64>) -> Self {
+        let dense = self.0[0].size.max(1) as f64;
+        self.0.retain_mut(|candidate| {
+            if candidate.choice.is_none() {
+                return true;
+            }
+            let loss = loss(candidate.size as f64 / dense);
+            candidate.loss = loss.unwrap_or_default();
+            loss.is_some()
+        });
+        self
+    }
+
+    /// The largest candidate of at most this share of the dense size, or the smallest one.
+    pub(crate) fn at_share(&self, share: f64) -> Candidate {
+        let most = share * self.0[0].size as f64;
+        let mut candidates = self.0.iter();
+        let found = candidates.find(|candidate| candidate.size as f64 <= most);
+        *found.unwrap_or_else(|| self.0.last().expect("a layer can stay dense"))
+    }
 }
 
 /// What choices must keep to, and what they then make small.
@@ -31,54 +150,73 @@ pub(crate) struct Goal<'a> {
     pub(crate) rising: bool,
 }
 
-/// Chooses for each layer among its options by one price of a weight in all layers, found by
+/// Chooses for each layer among its candidates by one price of a weight in all layers, found by
 /// bisection, and then spends what the price leaves.
 ///
 /// # Errors
 /// [`Error::Budget`], if no choices reach the goal.
-pub(crate) fn choose(options: &[Vec<Candidate>], goal: &Goal) -> Result<Vec<Candidate>, Error> {
-    let largest = |options: &Vec<Candidate>| {
-        let sizes = options.iter().map(|option| option.parameters);
-        sizes.max().unwrap_or(0)
-    };
-    let dense: usize = options.iter().map(largest).sum();
+pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
+    let dense: usize = curves.iter().map(|curve| curve.0[0].size).sum();
     // `price` is that of all dense weights, against the loss.
     let at = |price: f64| -> Vec<Candidate> {
-        let value = |option: &Candidate| {
-            option.loss + price * option.parameters as f64 / dense.max(1) as f64
+        let value = |candidate: &Candidate| {
+            candidate.loss + price * candidate.size as f64 / dense.max(1) as f64
         };
-        let best = |options: &Vec<Candidate>| {
-            let best = options.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
+        let best = |curve: &Curve| {
+            let best = curve.0.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
             *best.expect("a layer can stay dense")
         };
-        options.iter().map(best).collect()
+        curves.iter().map(best).collect()
     };
-    // The exponent of a price at which error counts for nothing, or weights do.
-    let (mut allowed, mut refused) = if goal.rising {
-        (60.0, -60.0)
-    } else {
+    // The exponent of a price at which loss counts for nothing, or weights do.
+    let ends = if goal.rising {
         (-60.0, 60.0)
+    } else {
+        (60.0, -60.0)
     };
-    let mut chosen = at(f64::exp2(allowed));
+    let chosen = bisect(curves, goal, ends, |exponent| at(f64::exp2(exponent)))?;
+    Ok(spend(curves, chosen, goal))
+}
+
+/// Chooses one share of its dense size for every layer, found by bisection, and then spends what
+/// that leaves.
+///
+/// # Errors
+/// [`Error::Budget`], if no choices reach the goal.
+pub(crate) fn by_share(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
+    let at = |share: f64| curves.iter().map(|curve| curve.at_share(share)).collect();
+    let ends = if goal.rising { (1.0, 0.0) } else { (0.0, 1.0) };
+    bisect(curves, goal, ends, at)
+}
+
+/// The choices nearest to what is refused, from the end at which all is allowed.
+fn bisect(
+    curves: &[Curve],
+    goal: &Goal,
+    (mut refused, mut allowed): (f64, f64),
+    at: impl Fn(f64) -> Vec<Candidate>,
+) -> Result<Vec<Candidate>, Error> {
+    let everything = at(refused);
+    if (goal.allows)(&total(&everything)) {
+        return Ok(everything);
+    }
+    let mut chosen = at(allowed);
     if !(goal.allows)(&total(&chosen)) {
         return Err(Error::Budget {
             name: goal.name,
             value: goal.value,
-            smallest: total(&chosen).parameters,
-            dense,
+            smallest: total(&chosen).size,
+            dense: curves.iter().map(|curve| curve.0[0].size).sum(),
         });
     }
     for _ in 0..60 {
         let middle = (allowed + refused) / 2.0;
-        let candidate = at(f64::exp2(middle));
+        let candidate = at(middle);
         if (goal.allows)(&total(&candidate)) {
             (allowed, chosen) = (middle, candidate);
         } else {
             refused = middle;
         }
-    }
-    while let Some((layer, option)) = better(options, &chosen, goal) {
-        chosen[layer] = option;
     }
     Ok(chosen)
 }
@@ -86,33 +224,34 @@ pub(crate) fn choose(options: &[Vec<Candidate>], goal: &Goal) -> Result<Vec<Cand
 fn total(chosen: &[Candidate]) -> Candidate {
     Candidate {
         choice: None,
-        parameters: chosen.iter().map(|option| option.parameters).sum(),
-        loss: chosen.iter().map(|option| option.loss).sum(),
+        size: chosen.iter().map(|candidate| candidate.size).sum(),
+        loss: chosen.iter().map(|candidate| candidate.loss).sum(),
     }
 }
 
-/// The change of one layer that gains most.
-fn better(
-    options: &[Vec<Candidate>],
-    chosen: &[Candidate],
-    goal: &Goal,
-) -> Option<(usize, Candidate)> {
-    let now = total(chosen);
-    let mut best = None;
-    let mut least = (goal.cost)(&now);
-    for (layer, (options, current)) in options.iter().zip(chosen).enumerate() {
-        for option in options {
-            let changed = Candidate {
-                choice: None,
-                parameters: now.parameters - current.parameters + option.parameters,
-                loss: now.loss - current.loss + option.loss,
-            };
-            let cost = (goal.cost)(&changed);
-            // Rounding must not look like a gain, or this would not end.
-            if (goal.allows)(&changed) && cost < least * (1.0 - 1e-9) {
-                (least, best) = (cost, Some((layer, *option)));
+/// Changes one layer at a time, the one that gains most, while that is allowed.
+fn spend(curves: &[Curve], mut chosen: Vec<Candidate>, goal: &Goal) -> Vec<Candidate> {
+    loop {
+        let now = total(&chosen);
+        let mut best = None;
+        let mut least = (goal.cost)(&now);
+        for (layer, (curve, current)) in curves.iter().zip(&chosen).enumerate() {
+            for candidate in &curve.0 {
+                let changed = Candidate {
+                    choice: None,
+                    size: now.size - current.size + candidate.size,
+                    loss: now.loss - current.loss + candidate.loss,
+                };
+                let cost = (goal.cost)(&changed);
+                // Rounding must not look like a gain, or this would not end.
+                if (goal.allows)(&changed) && cost < least * (1.0 - 1e-9) {
+                    (least, best) = (cost, Some((layer, *candidate)));
+                }
             }
         }
+        match best {
+            Some((layer, candidate)) => chosen[layer] = candidate,
+            None => return chosen,
+        }
     }
-    best
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use linearconv::{CoefficientsConfig, LinearConv2d, LinearConv2dConfig};
 
@@ -98,6 +99,12 @@ pub fn variants() -> [CoefficientsConfig; 4] {
     ]
 }
 
+/// Every variant with all channels primary, and with half of them.
+pub fn variants_of_both_sides() -> impl Iterator<Item = (CoefficientsConfig, f64)> {
+    let both = |variant| [(variant, 1.0), (variant, 0.5)];
+    variants().into_iter().flat_map(both)
+}
+
 /// Numbers in (-1, 1) that depend on the seed alone (a linear congruential generator).
 pub fn values(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -137,6 +144,24 @@ pub fn with_values<M: Module>(module: M, seed: u64) -> M {
     module.map(&mut Fill(seed))
 }
 
+/// Casts every float parameter.
+pub fn cast<M: Module>(module: M, dtype: DType) -> M {
+    struct Cast(DType);
+
+    impl ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(self.0))
+        }
+    }
+
+    module.map(&mut Cast(dtype))
+}
+
+/// A dense convolution of explicit values.
+pub fn dense(config: &Conv2dConfig, device: &Device) -> Conv2d {
+    with_values(config.init(device), 1)
+}
+
 /// A layer of explicit values; a sparse one with every third coefficient masked out.
 pub fn layer(config: &LinearConv2dConfig, device: &Device) -> LinearConv2d {
     use linearconv::Coefficients::Sparse;
@@ -150,6 +175,23 @@ pub fn layer(config: &LinearConv2dConfig, device: &Device) -> LinearConv2d {
         });
     }
     layer
+}
+
+/// The channels of a layer's input.
+pub fn channels_in(layer: &LinearConv2d) -> usize {
+    let cost = layer.cost();
+    (cost.primary_channels + cost.secondary_channels) * cost.groups
+}
+
+pub fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+/// The norm of the difference over the norm.
+pub fn relative_error(actual: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let difference: Vec<f64> = actual.iter().zip(expected).map(|(a, e)| a - e).collect();
+    norm(&difference) / norm(expected)
 }
 
 /// `Σ output ⊙ weights` with fixed weights: a scalar whose gradient differs at every output.

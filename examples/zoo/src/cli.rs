@@ -33,10 +33,11 @@ pub struct Args {
 }
 
 /// The flags that a run keeps: what it resumes has them already.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 18] = [
     "variant",
     "rank",
     "sparsity",
+    "channel_ratio",
     "layers",
     "evaluation",
     "dataset",
@@ -69,6 +70,11 @@ pub struct ConvArgs {
     /// With `sparse`: the share of coefficients to prune [default: 0.25].
     #[arg(long, value_name = "S")]
     pub sparsity: Option<f64>,
+
+    /// The share of primary channels of LinearConv layers; the other input channels are combined
+    /// with them [default: 1, as in the paper].
+    #[arg(long, value_name = "C", value_parser = share)]
+    pub channel_ratio: Option<f64>,
 
     /// Which convolutions are LinearConv layers.
     #[arg(long, value_enum, default_value = "auto")]
@@ -258,6 +264,7 @@ impl ConvArgs {
             variant,
             rank: None,
             sparsity: None,
+            channel_ratio: None,
             layers: Layers::Auto,
             evaluation: EvaluationArg::Auto,
         }
@@ -273,6 +280,7 @@ impl ConvArgs {
         };
         let linear = LinearConv2dConfig::new([0, 0], [0, 0])
             .with_coefficients(coefficients)
+            .with_channel_ratio(self.channel_ratio.unwrap_or(1.0))
             .with_evaluation(self.evaluation.into());
         Ok(match self.layers {
             Layers::Auto => ConvConfig::Auto(linear),
@@ -287,6 +295,9 @@ impl ConvArgs {
     pub fn coefficients(&self, network: NetworkName) -> Result<Option<CoefficientsConfig>, String> {
         if self.rank.is_some() && !matches!(self.variant, Variant::Rank | Variant::LowRank) {
             return Err("--rank goes with --variant rank or low-rank".into());
+        }
+        if self.channel_ratio.is_some() && self.variant == Variant::Dense {
+            return Err("--channel-ratio goes with every --variant but dense".into());
         }
         if self.sparsity.is_some() && self.variant != Variant::Sparse {
             return Err("--sparsity goes with --variant sparse".into());
@@ -327,11 +338,14 @@ impl ConvArgs {
 
     /// The variant and its number in a word, for the name of a folder and of a row.
     pub fn slug(&self) -> String {
-        let variant = value_name(&self.variant);
-        match self.rank.or(self.sparsity) {
-            Some(number) => format!("{variant}-{number}"),
-            None => variant,
+        let mut slug = value_name(&self.variant);
+        if let Some(number) = self.rank.or(self.sparsity) {
+            slug = format!("{slug}-{number}");
         }
+        if let Some(ratio) = self.channel_ratio {
+            slug = format!("{slug}-channels-{ratio}");
+        }
+        slug
     }
 }
 
@@ -368,6 +382,14 @@ pub(crate) fn share_below_1(text: &str) -> Result<f64, String> {
         text,
         |share| share > 0.0 && share < 1.0,
         "above 0 and below 1",
+    )
+}
+
+pub(crate) fn points(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |points| (0.0..=100.0).contains(&points),
+        "at least 0 and at most 100",
     )
 }
 
@@ -439,6 +461,10 @@ mod tests {
             (
                 "--variant dense --rank 1",
                 "--rank goes with --variant rank or low-rank",
+            ),
+            (
+                "--variant dense --channel-ratio 0.5",
+                "--channel-ratio goes with every --variant but dense",
             ),
             (
                 "--variant full --sparsity 0.5",

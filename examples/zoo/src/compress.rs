@@ -4,23 +4,23 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
-use clap::Parser;
-use linearconv::{CoefficientsConfig, Compression, ConvConfig, Plan};
+use clap::{Parser, ValueEnum};
+use linearconv::{
+    CoefficientsConfig, Compression, ConvConfig, LinearConv, Plan, Search, Sensitivity, Verdict,
+};
 
 use crate::Error;
-use crate::calibration::calibrate;
-use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, positive, share, share_below_1};
+use crate::calibration::{calibrate, first_images, normalize_again, sizes};
+use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, points, positive, share, share_below_1};
 use crate::data::Loaders;
-use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
+use crate::models::{AnyNetwork, Network, NetworkName, trainable_parameters};
 use crate::recipe::Recipe;
-use crate::report::write_json;
+use crate::report::{read_json, write_json};
 use crate::run::{execute, load};
 use crate::session::{Session, Workplace};
 use crate::settings::{create_folder, results_folder};
 use crate::table::{Format, Table};
-use crate::trace::trace;
-use crate::training::accuracy;
+use crate::training::{Teacher, accuracy};
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
 /// the correlation loss, make it dense again, and test it at each stage.
@@ -52,9 +52,44 @@ pub struct CompressArgs {
     #[arg(long, value_name = "R", value_parser = positive, requires = "uniform")]
     pub rank: Option<usize>,
 
+    /// Keep this share of the multiply-adds of the convolutions.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["parameters", "error", "uniform"])]
+    pub multiply_adds: Option<f64>,
+
+    /// Search for the smallest network that answers at most so many points fewer of the validation
+    /// images rightly, before it is fine-tuned.
+    #[arg(long, value_name = "POINTS", value_parser = points, conflicts_with_all = ["error", "uniform"])]
+    pub lose: Option<f64>,
+
+    /// With --lose: keep in FILE which budgets were tried, and continue from those that it holds.
+    #[arg(long, value_name = "FILE", requires = "lose")]
+    pub search: Option<PathBuf>,
+
+    /// With --uniform: the share of primary channels.
+    #[arg(long, value_name = "RATIO", value_parser = share, default_value_t = 1.0, requires = "uniform")]
+    pub channel_ratio: f64,
+
     /// Fit what the filters answer to training images, not the filters.
     #[arg(long)]
     pub data_aware: bool,
+
+    /// Choose the sizes by how much the outputs for training images change when one layer is
+    /// compressed alone, in place of one share for every layer.
+    #[arg(long)]
+    pub measure: bool,
+
+    /// Training images for --data-aware and --measure.
+    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 500)]
+    pub calibration_images: usize,
+
+    /// Estimate the statistics of normalization layers anew, from training images without labels,
+    /// once the network is compressed.
+    #[arg(long)]
+    pub normalize: bool,
+
+    /// What fine-tuning learns.
+    #[arg(long, value_enum, default_value = "labels")]
+    pub targets: Targets,
 
     /// Epochs of fine-tuning.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -73,6 +108,15 @@ pub struct CompressArgs {
     pub format: Format,
 }
 
+/// What a compressed network is fine-tuned on.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// The labels of the training images.
+    Labels,
+    /// The answers of the dense network, without labels.
+    Dense,
+}
+
 const HEADER: [&str; 4] = [
     "stage",
     "trainable parameters",
@@ -82,7 +126,7 @@ const HEADER: [&str; 4] = [
 
 /// Goes through the stages, printing the plan on the way. The folder of results then has the dense
 /// network's run in `dense`, the logs of fine-tuning in `fine-tuned`, the small network's weights in
-/// `compressed.bpk` with the `choices.json` that it is built by, and those of the last stage in
+/// `compressed.bpk` with the `plan.json` that it is built by, and those of the last stage in
 /// `model.bpk`.
 ///
 /// # Errors
@@ -130,8 +174,13 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let again = |error| with_way_on(error, &dense);
     let plan = plan(args, &network, &loaders).map_err(again)?;
     eprintln!("{plan}");
-    let network = plan.apply(network)?;
+    let teacher = (args.targets == Targets::Dense).then(|| Teacher::new(network.valid()));
+    let mut network = plan.apply(network)?;
     stage("compressed", &network)?;
+    if args.normalize {
+        network = normalize_again(network, loaders.calibration.as_ref())?;
+        stage("normalized", &network)?;
+    }
 
     let tuning = Recipe {
         epochs: args.fine_tune,
@@ -147,7 +196,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             finished_epochs: 0,
         };
         let trained = session
-            .train(network, &loaders, &workplace)
+            .train(network, teacher, &loaders, &workplace)
             .map_err(again)?;
         let network = trained.classifier.network.train();
         stage("fine-tuned", &network)?;
@@ -158,7 +207,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
 
     create_folder(&folder)?;
     network.valid().save_file(folder.join("compressed.bpk"))?;
-    write_json(&folder.join("choices.json"), &plan.choices())?;
+    write_json(&folder.join("plan.json"), &plan)?;
 
     let network = network.materialize();
     stage("materialized", &network)?;
@@ -190,34 +239,85 @@ fn with_way_on(error: Error, dense: &Path) -> Error {
 
 /// The plan that the flags ask for.
 fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<Plan, Error> {
-    let compression = match (args.uniform, args.error, args.parameters) {
+    let compression = match (args.uniform, args.error, args.multiply_adds) {
         (Some(ratio), ..) => {
             let coefficients = match args.rank {
                 Some(rank) => CoefficientsConfig::LowRank { rank },
                 None => CoefficientsConfig::Full,
             };
-            Compression::uniform(ratio, coefficients)
+            let policy = LinearConv::new(coefficients).with_primary_ratio(ratio);
+            Compression::like(policy.with_channel_ratio(args.channel_ratio))
         }
         (None, Some(error), _) => Compression::to_error(error),
-        (None, None, share) => Compression::to_parameters(share.unwrap_or(0.5)),
+        (None, None, Some(share)) => Compression::to_multiply_adds(share),
+        (None, None, None) => Compression::to_parameters(args.parameters.unwrap_or(0.5)),
     };
-    let compression = if args.data_aware {
-        let batches = loaders.calibration.as_ref();
-        compression.with_responses(calibrate(&network.valid(), batches)?)
+    let dense = network.valid();
+    let batches = loaders.calibration.as_ref();
+    let compression = compression.with_calibration(if args.data_aware {
+        calibrate(&dense, batches, args.calibration_images)?
+    } else {
+        sizes(&dense, args.training.dataset.channels())
+    });
+    let compression = if args.measure {
+        let images = first_images(batches, args.calibration_images)?;
+        let mut sensitivity = Sensitivity::default();
+        let outputs = |network: &AnyNetwork| network.forward(images.clone());
+        compression.measure(&dense, &mut sensitivity, outputs, |_| {})?;
+        eprint!("{sensitivity}");
+        compression.with_sensitivity(sensitivity)
     } else {
         compression
     };
-    let mut plan = compression.plan(network)?;
+    let plan = match args.lose {
+        Some(points) => smallest(args, &compression, &dense, loaders, points)?,
+        None => compression.plan(network)?,
+    };
     if args.uniform.is_some() && plan.choices().is_empty() {
         let reason = "--uniform and --rank leave every convolution dense; choose a lower rank";
         return Err(Error::Flags(reason.into()));
     }
-    let channels = args.training.dataset.channels();
-    let device = network.devices().remove(0).inner();
-    let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], &device);
-    let pixels = trace(|| network.valid().forward(image)).pixels();
-    for layer in &mut plan.layers {
-        layer.pixels = pixels[&layer.id];
-    }
     Ok(plan)
+}
+
+/// The smallest plan that loses at most so many points on the validation images.
+fn smallest(
+    args: &CompressArgs,
+    compression: &Compression,
+    dense: &AnyNetwork,
+    loaders: &Loaders,
+    points: f64,
+) -> Result<Plan, Error> {
+    let file = args.search.as_deref();
+    let mut search = match file.filter(|file| file.exists()) {
+        Some(file) => read_json(file)?,
+        None => Search::default(),
+    };
+    let images = loaders.valid.as_ref();
+    let least = accuracy(dense, images)? - points;
+    let mut failed = None;
+    let plan = compression.smallest(
+        dense,
+        &mut search,
+        |network, _| {
+            let measured = accuracy(network, images);
+            let measured = measured.unwrap_or_else(|error| {
+                failed = Some(error);
+                f64::NAN
+            });
+            Verdict::at_least(measured, least)
+        },
+        |search| {
+            if let Some(last) = search.trials().last() {
+                eprintln!("{last}");
+            }
+            if let Some(Err(error)) = file.map(|file| write_json(file, search)) {
+                eprintln!("{error}");
+            }
+        },
+    );
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(plan?),
+    }
 }

@@ -17,7 +17,7 @@ pub mod paper;
 mod progress;
 pub mod recipe;
 pub mod report;
-mod run;
+pub mod run;
 mod saving;
 #[cfg(feature = "remote")]
 pub mod serve;

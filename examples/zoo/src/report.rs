@@ -8,6 +8,7 @@ use burn::train::metric::NumericEntry;
 use burn::train::metric::store::Split;
 use plotters::prelude::*;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::Error;
 use crate::cli::{EvaluationArg, Layers};
@@ -199,6 +200,19 @@ impl Report {
         area.present()?;
         Ok(())
     }
+}
+
+/// Reads a value from JSON.
+///
+/// # Errors
+/// Names the file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let json = std::fs::read(path);
+    json.and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
+        .map_err(|source| Error::Io {
+            path: path.into(),
+            source,
+        })
 }
 
 /// Writes a value as JSON.

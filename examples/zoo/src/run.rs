@@ -80,7 +80,7 @@ impl Run {
             coefficients,
             finished_epochs: self.finished_epochs,
         };
-        let trained = session.train(network, &loaders, &workplace);
+        let trained = session.train(network, None, &loaders, &workplace);
         let trained = trained.map_err(|error| match error {
             Error::Interrupted => {
                 let folder = self.folder.display();
@@ -166,7 +166,7 @@ impl Run {
 ///
 /// # Errors
 /// What keeps the data set from being read or split.
-pub(crate) fn load(
+pub fn load(
     training: &TrainingArgs,
     recipe: &Recipe,
     finished_epochs: usize,

@@ -33,7 +33,7 @@ use crate::progress::{Lines, StepTimes};
 use crate::recipe::{Recipe, Schedule};
 use crate::report::Epoch;
 use crate::saving::{Announced, Part};
-use crate::training::Classifier;
+use crate::training::{Classifier, Teacher};
 
 /// One training.
 pub(crate) struct Session<'a> {
@@ -124,13 +124,14 @@ pub(crate) struct Trained<N: Network> {
 }
 
 impl Session<'_> {
-    /// Trains a network.
+    /// Trains a network, on the labels or on the answers of a teacher.
     ///
     /// # Errors
     /// [`Error::Interrupted`], and whatever keeps the training from its end.
     pub(crate) fn train<N: Network>(
         &self,
         network: N,
+        teacher: Option<Teacher>,
         loaders: &Loaders,
         workplace: &Workplace,
     ) -> Result<Trained<N>, Error> {
@@ -142,7 +143,8 @@ impl Session<'_> {
             self.coefficients,
             steps_per_epoch,
             self.finished_epochs,
-        )?;
+        )?
+        .with_teacher(teacher);
         let schedule = learning_rates(recipe, steps_per_epoch).map_err(Error::Recipe)?;
         // PyTorch's epsilon, as in the reference; Burn's default is larger.
         let optimizer = AdamConfig::new().with_epsilon(1e-8).init();
@@ -369,7 +371,7 @@ mod tests {
             parallel: Parallel::Multi,
             reading_interval: Duration::from_secs(1),
         };
-        let trained = session.train(network, &loaders(&recipe, devices), &workplace);
+        let trained = session.train(network, None, &loaders(&recipe, devices), &workplace);
         trained.expect("trained")
     }
 

@@ -1,10 +1,14 @@
 //! A network as a learner of burn-train: the loss, its regularization and pruning.
 
+use std::fmt;
+use std::sync::Arc;
+
 use burn::data::dataloader::DataLoader;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, MultiGradientsParams};
+use burn::tensor::activation::{log_softmax, softmax};
 use burn::tensor::{Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp};
@@ -95,6 +99,33 @@ impl Pruning {
     }
 }
 
+/// A trained network whose answers another one learns. It is no part of what is trained and saved.
+#[derive(Clone)]
+pub struct Teacher(Arc<dyn Fn(Tensor<4>) -> Tensor<2> + Send + Sync>);
+
+impl Teacher {
+    /// A network in its validation state.
+    pub fn new<N: Network>(network: N) -> Self {
+        // It stays on its device, wherever those are that it teaches.
+        let device = network.devices().into_iter().next().unwrap_or_default();
+        Self(Arc::new(move |images| {
+            network.forward(images.to_device(&device))
+        }))
+    }
+
+    /// Its scores for images, without a gradient.
+    fn answer(&self, images: &Tensor<4>) -> Tensor<2> {
+        let scores = (self.0)(images.clone().inner());
+        Tensor::from_inner(scores.to_device(&images.device().inner()))
+    }
+}
+
+impl fmt::Debug for Teacher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teacher")
+    }
+}
+
 /// A network with all that its training needs.
 #[derive(Module, Debug)]
 pub struct Classifier<N: Network> {
@@ -107,6 +138,9 @@ pub struct Classifier<N: Network> {
     regularization: Regularization,
     #[module(skip)]
     pruning: Option<(Pruning, usize)>,
+    /// Whose answers are learned in place of the labels.
+    #[module(skip)]
+    teacher: Option<Teacher>,
     /// What a step must wait for.
     #[module(skip)]
     pub(crate) checkpoints: Pending,
@@ -131,8 +165,14 @@ impl<N: Network> Classifier<N> {
             label_smoothing: recipe.label_smoothing,
             regularization: Regularization::new(recipe, coefficients),
             pruning: Pruning::new(recipe, coefficients, recipe.epochs * steps_per_epoch)?,
+            teacher: None,
             checkpoints: Pending::default(),
         })
+    }
+
+    /// With a teacher, whose answers are learned in place of the labels.
+    pub fn with_teacher(self, teacher: Option<Teacher>) -> Self {
+        Self { teacher, ..self }
     }
 
     /// What follows a step of the optimizer.
@@ -175,6 +215,19 @@ pub fn accuracy<N: Network>(
     Ok(100.0 * right as f64 / loader.num_items() as f64)
 }
 
+/// The temperature at which the answers of a teacher are learned.
+const TEMPERATURE: f64 = 4.0;
+
+/// How far the answers are from those of a teacher (Hinton, Vinyals and Dean 2015,
+/// [arXiv 1503.02531](https://arxiv.org/abs/1503.02531)): the cross-entropy at a temperature, times
+/// its square, so that gradients do not depend on it.
+fn distillation(scores: &Tensor<2>, expected: Tensor<2>) -> Tensor<1> {
+    let expected = softmax(expected / TEMPERATURE, 1);
+    let found = log_softmax(scores.clone() / TEMPERATURE, 1);
+    let sums = (expected * found).sum_dim(1);
+    sums.mean() * -(TEMPERATURE * TEMPERATURE)
+}
+
 fn cross_entropy(scores: &Tensor<2>, labels: &Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     CrossEntropyLossConfig::new()
         .with_smoothing((smoothing > 0.0).then_some(smoothing))
@@ -188,13 +241,16 @@ impl<N: Network> TrainStep for Classifier<N> {
 
     fn step(&self, batch: ImageBatch) -> TrainOutput<Answers> {
         self.checkpoints.wait();
+        let expected = self.teacher.as_ref();
+        let expected = expected.map(|teacher| teacher.answer(&batch.images));
         let scores = self.network.forward(batch.images);
         // The answers have the plain cross-entropy, so that the curves of all recipes and variants
         // compare.
         let plain = cross_entropy(&scores, &batch.labels, 0.0);
-        let mut loss = match self.label_smoothing {
-            0.0 => plain.clone(),
-            smoothing => cross_entropy(&scores, &batch.labels, smoothing),
+        let mut loss = match (expected, self.label_smoothing) {
+            (Some(expected), _) => distillation(&scores, expected),
+            (None, 0.0) => plain.clone(),
+            (None, smoothing) => cross_entropy(&scores, &batch.labels, smoothing),
         };
         if let Some(regularization) = self.regularization.loss(&self.network, self.steps) {
             loss = loss + regularization;

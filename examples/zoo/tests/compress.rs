@@ -44,7 +44,7 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
     for file in [
         "dense/report.json",
         "compressed.bpk",
-        "choices.json",
+        "plan.json",
         "model.bpk",
     ] {
         assert!(first.join(file).exists(), "{file}");

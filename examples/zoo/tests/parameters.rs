@@ -69,6 +69,33 @@ fn parameters_of_vgg11_are_those_of_the_readme() {
     );
 }
 
+/// Half of the filters, of half of the channels; the channels of the images stay. By hand: four
+/// layers of `m·s·9 + n·m + s·(c − s)`, and 11,690 parameters of biases, normalization and head.
+#[test]
+fn both_sides_of_base_have_the_parameters_of_the_formula() {
+    let conv = ConvArgs {
+        layers: Layers::All,
+        channel_ratio: Some(0.5),
+        ..ConvArgs::new(Variant::Full)
+    };
+    let policy = conv.policy(NetworkName::Base).expect("valid");
+    let network = NetworkName::Base
+        .try_init(&config(policy), &device())
+        .expect("valid");
+    let sizes = [
+        [16, 3, 16, 0],
+        [32, 16, 32, 16],
+        [64, 32, 64, 32],
+        [128, 64, 128, 64],
+    ];
+    let layers = sizes.map(|[m, s, n, rest]| m * s * 9 + n * m + s * rest);
+    assert_eq!(
+        trainable_parameters(&network),
+        layers.iter().sum::<usize>() + 11_690
+    );
+    assert_eq!(trainable_parameters(&network), 136_026);
+}
+
 /// The dense counts of the networks of kuangliu/pytorch-cifar, which the reference implementation
 /// follows.
 #[test]

@@ -41,6 +41,8 @@ impl Head {
             primary: shape[1],
             secondary: 0,
             filter_size: shape[0],
+            primary_channels: shape[0],
+            secondary_channels: 0,
             groups: 1,
             rank: None,
             bias: self.linear.bias.is_some(),

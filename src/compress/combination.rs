@@ -1,0 +1,347 @@
+//! Rows that all rows of a matrix are combined from.
+
+use std::vec::Vec;
+
+use faer::linalg::solvers::Solve;
+use faer::{Mat, MatRef};
+
+use super::decomposition::{Basis, left_basis, select_rows};
+
+/// A matrix of low rank as some of its rows and combinations of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Combination {
+    /// All rows, the primary ones in front.
+    pub(crate) order: Vec<usize>,
+    /// What makes the primary rows of the given ones, `[m, rows]`.
+    pub(crate) primary: Mat<f64>,
+    /// What makes the others of the primary ones.
+    pub(crate) coefficients: Product,
+}
+
+/// `column · row`, or `column`.
+#[derive(Clone, Debug)]
+pub(crate) struct Product {
+    /// `[rank, m]`
+    pub(crate) row: Option<Mat<f64>>,
+    /// `[n, rank]`, or `[n, m]` without a row.
+    pub(crate) column: Mat<f64>,
+}
+
+/// The largest coefficient of a combination: the rows are exchanged until none is larger. Pivoting
+/// alone bounds nothing (Gu and Eisenstat 1996, "Efficient algorithms for computing a strong
+/// rank-revealing QR factorization").
+const LARGEST: f64 = 2.0;
+
+impl Combination {
+    /// The projection onto the span of orthonormal columns, as `m` of its rows and combinations of
+    /// them. That is exact, as `m` rows span the others where there are at most `m` columns.
+    ///
+    /// # Shapes
+    /// - columns: `[rows, at most m]`
+    pub(crate) fn of_projection(columns: MatRef<f64>, m: usize) -> Self {
+        let (order, solved) = interpolate(columns);
+        let [rows, independent] = [columns.nrows(), columns.ncols()];
+        // More primary rows than are independent: the others need none of the rest.
+        let column = Mat::from_fn(rows - m, m, |row, column| {
+            if column < independent {
+                solved[(row + m - independent, column)]
+            } else {
+                0.0
+            }
+        });
+        let primary = select_rows(columns, &order[..m]) * columns.transpose();
+        Self {
+            order,
+            primary,
+            coefficients: Product { row: None, column },
+        }
+    }
+
+    /// `m` rows of a matrix of left singular vectors and values, and combinations of them by
+    /// coefficients of a rank, with little error. It is the least where the rank is not below the
+    /// smaller of `m` and the number of the other rows.
+    pub(crate) fn of_rank(basis: &Basis, m: usize, rank: usize) -> Self {
+        let exact = Self::of_projection(basis.independent(m), m);
+        let others = basis.vectors.nrows() - m;
+        if rank >= basis.independent(m).ncols().min(others) {
+            return exact.with_rank(rank);
+        }
+        // Coordinates: all norms and products of rows are those of the matrix itself.
+        let rows = Mat::from_fn(
+            basis.vectors.nrows(),
+            basis.vectors.ncols(),
+            |row, column| basis.vectors[(row, column)] * basis.values[column],
+        );
+        let (given_error, given) = Self::of_given_rows(&rows, m, rank);
+        let shared_by = |combination: &Self| {
+            let others = combination.coefficients.apply(combination.primary.as_ref());
+            left_basis((others * &rows).transpose())
+                .leading(rank)
+                .to_owned()
+        };
+        let starts = [shared_by(&exact), shared_by(&given)].into_iter();
+        let starts = starts.zip([exact.order, given.order.clone()]);
+        let refined =
+            starts.filter_map(|(subspace, order)| Shared::refine(&rows, order, m, subspace));
+        let best = refined.min_by(|a, b| a.error.total_cmp(&b.error));
+        match best {
+            Some(best) if best.error < given_error => best.combination(m),
+            _ => given,
+        }
+    }
+
+    /// Primary rows as they are, chosen by a QR decomposition with pivoting, and the nearest
+    /// combinations of them; with the squares of what is lost.
+    fn of_given_rows(rows: &Mat<f64>, m: usize, rank: usize) -> (f64, Self) {
+        let pivoted = rows.transpose().col_piv_qr();
+        let order = pivoted.P().arrays().0.to_vec();
+        let front = select_rows(rows.as_ref(), &order[..m]);
+        let rest = select_rows(rows.as_ref(), &order[m..]);
+        let span = left_basis(front.transpose());
+        let span = span.independent(m);
+        // `rest · span = coordinates · (front · span)`, by least squares.
+        let reached = &rest * span;
+        let inverse = (&front * span)
+            .thin_svd()
+            .expect("singular vectors of finite rows")
+            .pseudoinverse();
+        let coefficients = &reached * inverse;
+        let kept = left_basis(reached.as_ref());
+        let kept = kept.leading(rank);
+        let combined = kept * (kept.transpose() * (&reached * span.transpose()));
+        let coefficients = kept * (kept.transpose() * coefficients);
+        let places = |index: usize, column: usize| f64::from(u8::from(order[index] == column));
+        let combination = Self {
+            primary: Mat::from_fn(m, rows.nrows(), places),
+            coefficients: Product::balanced(coefficients.as_ref(), rank),
+            order,
+        };
+        ((rest - combined).squared_norm_l2(), combination)
+    }
+
+    /// The same with coefficients as a product of this rank, which is not below theirs.
+    fn with_rank(self, rank: usize) -> Self {
+        let Product { column, .. } = self.coefficients;
+        Self {
+            coefficients: Product::balanced(column.as_ref(), rank),
+            ..self
+        }
+    }
+}
+
+impl Product {
+    /// The nearest product of a rank. Both factors get the root of each singular value, so that
+    /// they train alike.
+    fn balanced(matrix: MatRef<f64>, rank: usize) -> Self {
+        let svd = matrix
+            .thin_svd()
+            .expect("singular vectors of finite coefficients");
+        let values: Vec<f64> = svd.S().column_vector().iter().copied().collect();
+        let root = |index: usize| values.get(index).map_or(0.0, |value| value.sqrt());
+        let kept = rank.min(values.len());
+        let part = |matrix: MatRef<f64>, row: usize, index: usize| {
+            if index < kept {
+                matrix[(row, index)] * root(index)
+            } else {
+                0.0
+            }
+        };
+        Self {
+            column: Mat::from_fn(matrix.nrows(), rank, |row, index| part(svd.U(), row, index)),
+            row: Some(Mat::from_fn(rank, matrix.ncols(), |index, column| {
+                part(svd.V(), column, index)
+            })),
+        }
+    }
+
+    pub(crate) fn apply(&self, rows: MatRef<f64>) -> Mat<f64> {
+        match &self.row {
+            Some(row) => &self.column * (row * rows),
+            None => &self.column * rows,
+        }
+    }
+}
+
+impl Basis {
+    /// The first vectors, up to a number, whose singular values are more than rounding; at least
+    /// one.
+    pub(crate) fn independent(&self, most: usize) -> MatRef<'_, f64> {
+        let largest = self.values.first().copied().unwrap_or(0.0);
+        let negligible = f64::EPSILON * self.vectors.nrows() as f64 * largest;
+        let values = self.values.iter();
+        let independent = values.take_while(|value| **value > negligible).count();
+        self.leading(independent.clamp(1, most))
+    }
+}
+
+/// Which rows of orthonormal columns to keep, as many as there are columns, in front of all; and
+/// what combines the other rows from them, no coefficient larger than [`LARGEST`].
+fn interpolate(columns: MatRef<f64>) -> (Vec<usize>, Mat<f64>) {
+    let [rows, kept] = [columns.nrows(), columns.ncols()];
+    let pivoted = columns.transpose().col_piv_qr();
+    let mut order = pivoted.P().arrays().0.to_vec();
+    let solve = |order: &[usize]| {
+        let front = select_rows(columns, &order[..kept]);
+        let rest = select_rows(columns, &order[kept..]);
+        // rest = solved · front
+        let solved = front.transpose().partial_piv_lu().solve(rest.transpose());
+        solved.transpose().to_owned()
+    };
+    let mut solved = solve(&order);
+    loop {
+        let mut largest = (LARGEST, None);
+        for column in 0..kept {
+            for row in 0..rows - kept {
+                let size = solved[(row, column)].abs();
+                if size > largest.0 {
+                    largest = (size, Some((row, column)));
+                }
+            }
+        }
+        // An exchange multiplies the volume of the kept rows by the coefficient, so this ends.
+        let (_, Some((row, column))) = largest else {
+            return (order, solved);
+        };
+        order.swap(column, kept + row);
+        solved = solve(&order);
+    }
+}
+
+/// Rows of which `m` are as they are but for a part in `rank` directions, which all others share.
+struct Shared {
+    order: Vec<usize>,
+    /// The combinations of the primary rows that lie in the shared subspace, orthonormal rows
+    /// `[rank, m]`.
+    directions: Mat<f64>,
+    /// The best subspace for those combinations and the other rows: left singular vectors
+    /// `[rank + n, rank]`.
+    vectors: Mat<f64>,
+    /// The squares of what is lost.
+    error: f64,
+}
+
+/// Rounds of a refinement, and the relative gain of a round below which it ends.
+const ROUNDS: usize = 20;
+const GAIN: f64 = 1e-4;
+
+impl Shared {
+    /// Alternates between the subspace, the primary rows and their combinations. No round loses.
+    /// None where the primary rows do not span the subspace.
+    ///
+    /// # Shapes
+    /// - rows: `[rows, length]`
+    /// - subspace: orthonormal columns, `[length, rank]`
+    fn refine(
+        rows: &Mat<f64>,
+        mut order: Vec<usize>,
+        m: usize,
+        mut subspace: Mat<f64>,
+    ) -> Option<Self> {
+        let mut best: Option<Self> = None;
+        for _ in 0..ROUNDS {
+            // What the subspace misses of every row; it costs nothing where the row is primary.
+            let missed = rows - (rows * &subspace) * subspace.transpose();
+            let missed_of = |row: usize| missed.row(row).squared_norm_l2();
+            let mut worst_first = order.clone();
+            worst_first.sort_by(|a, b| missed_of(*b).total_cmp(&missed_of(*a)));
+            let candidates = [order.clone(), worst_first].into_iter().map(|order| {
+                let missed = select_rows(missed.as_ref(), &order[..m]);
+                let directions = smallest_left(missed.as_ref(), subspace.ncols());
+                Self::with_directions(rows, order, m, directions)
+            });
+            let found = candidates.min_by(|a, b| a.0.error.total_cmp(&b.0.error));
+            let (found, next) = found.expect("two candidates");
+            let before = best.as_ref().map_or(f64::INFINITY, |best| best.error);
+            if found.error >= before || !found.is_stable() {
+                break;
+            }
+            let ends = before - found.error <= GAIN * before;
+            order.clone_from(&found.order);
+            subspace = next;
+            best = Some(found);
+            if ends {
+                break;
+            }
+        }
+        best
+    }
+
+    /// And the subspace, `[length, rank]`.
+    fn with_directions(
+        rows: &Mat<f64>,
+        order: Vec<usize>,
+        m: usize,
+        directions: Mat<f64>,
+    ) -> (Self, Mat<f64>) {
+        let rank = directions.nrows();
+        let shared = &directions * select_rows(rows.as_ref(), &order[..m]);
+        let stacked = stack(
+            shared.as_ref(),
+            select_rows(rows.as_ref(), &order[m..]).as_ref(),
+        );
+        let svd = stacked.thin_svd().expect("singular vectors of finite rows");
+        let values = svd.S().column_vector();
+        let shared = Self {
+            order,
+            directions,
+            vectors: svd.U().get(.., ..rank).to_owned(),
+            error: values
+                .iter()
+                .skip(rank)
+                .rev()
+                .map(|value| value * value)
+                .sum(),
+        };
+        (shared, svd.V().get(.., ..rank).to_owned())
+    }
+
+    /// Whether the combinations of primary rows span the subspace without large coefficients.
+    fn is_stable(&self) -> bool {
+        let rank = self.directions.nrows();
+        let values = self.vectors.get(..rank, ..).singular_values();
+        let values = values.expect("singular values of finite vectors");
+        values.last().is_none_or(|smallest| *smallest > 1e-3)
+    }
+
+    fn combination(self, m: usize) -> Combination {
+        let rank = self.directions.nrows();
+        let front = self.vectors.get(..rank, ..);
+        let rest = self.vectors.get(rank.., ..);
+        // All rows in the order, shared directions of the primary ones in front.
+        let rows = self.order.len();
+        let place = |index: usize, column: usize| f64::from(u8::from(self.order[index] == column));
+        let chosen = Mat::from_fn(m, rows, place);
+        let others = Mat::from_fn(rows - m, rows, |row, column| place(m + row, column));
+        let shared = &self.directions * &chosen;
+        let stacked = stack(shared.as_ref(), others.as_ref());
+        // `front · vectorsᵀ · stacked` in place of the shared directions.
+        let replaced = front * (self.vectors.transpose() * &stacked) - &shared;
+        let primary = &chosen + self.directions.transpose() * replaced;
+        // rest = solved · front
+        let solved = front.transpose().partial_piv_lu().solve(rest.transpose());
+        let coefficients = solved.transpose() * &self.directions;
+        Combination {
+            coefficients: Product::balanced(coefficients.as_ref(), rank),
+            order: self.order,
+            primary,
+        }
+    }
+}
+
+/// The left singular vectors of the smallest singular values, as rows `[count, rows]`.
+fn smallest_left(matrix: MatRef<f64>, count: usize) -> Mat<f64> {
+    let svd = matrix.svd().expect("singular vectors of finite values");
+    let rows = matrix.nrows();
+    svd.U().get(.., rows - count..).transpose().to_owned()
+}
+
+fn stack(above: MatRef<f64>, below: MatRef<f64>) -> Mat<f64> {
+    let first = above.nrows();
+    Mat::from_fn(first + below.nrows(), above.ncols(), |row, column| {
+        if row < first {
+            above[(row, column)]
+        } else {
+            below[(row - first, column)]
+        }
+    })
+}

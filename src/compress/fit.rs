@@ -1,0 +1,483 @@
+//! One dense convolution as primary filters and combinations of them, with the least error.
+
+use std::cell::OnceCell;
+use std::vec::Vec;
+
+use burn::module::Param;
+use burn::tensor::{Int, Tensor, TensorData};
+use faer::{Mat, MatRef};
+
+use super::choice::Choice;
+use super::combination::{Combination, Product};
+use super::decomposition::{Basis, Triangle, both_bases, orthonormal, to_matrix, to_tensor};
+use super::taps::Taps;
+use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
+use crate::cost::LayerCost;
+use crate::error::Error;
+
+/// A dense convolution as it was fitted: `P ×₁ [I; A] ×₂ [I, B]ᵀ`, as tensors in the float type of
+/// its weight.
+#[derive(Debug)]
+pub(crate) struct Fit {
+    /// `P`, `[m, s, height, width]`
+    pub(crate) primary: Tensor<4>,
+    /// How `A` is stored, and its values: parameters are made of them anew for every model.
+    config: CoefficientsConfig,
+    factors: Factors,
+    /// Filter `i` is filter `order[i]` of the primary and the other ones, `[f]`.
+    pub(crate) order: Tensor<1, Int>,
+    /// `B` and the order of the channels, where not all are primary.
+    pub(crate) channels: Option<(Tensor<2>, Tensor<1, Int>)>,
+    /// What makes up in the bias for the mean of what is lost of the responses, `[f]`.
+    bias_shift: Option<Tensor<1>>,
+    /// The norm of what is lost over the norm of what there was: of the filters or, given
+    /// activations, of the outputs without bias. It is measured on the values as they are stored.
+    pub(crate) error: f64,
+}
+
+impl Fit {
+    /// `A`, as new parameters.
+    pub(crate) fn coefficients(&self) -> Coefficients {
+        self.config.with_values(self.factors.clone())
+    }
+
+    /// The bias of the layer, with what makes up for the mean of what is lost.
+    pub(crate) fn move_bias<const D: usize>(&self, bias: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(shift) = self.bias_shift.clone() else {
+            return bias;
+        };
+        let trained = bias.is_require_grad();
+        bias.map(|bias| {
+            let options = (&bias.device(), bias.dtype());
+            let moved = bias.detach().dequantize() + Tensor::from_data(shift.into_data(), options);
+            moved.set_require_grad(trained)
+        })
+    }
+}
+
+/// A layer, and what it is fitted by.
+pub(crate) struct Layer<'a> {
+    pub(crate) path: &'a str,
+    /// `[f, c, height, width]`
+    pub(crate) weight: &'a Tensor<4>,
+    /// Patches of its input: then its outputs are fitted, in place of its filters.
+    pub(crate) patches: Option<&'a Taps>,
+    /// Whether there is a bias that can make up for a mean.
+    pub(crate) bias: bool,
+}
+
+/// What the filters answer to patches of input.
+struct Responses<'a> {
+    patches: &'a Taps,
+    /// The mean of the patches under each tap, where a bias can make up for it. `[taps][channels]`
+    means: Option<Vec<Mat<f64>>>,
+    /// Squares of all responses, the mean included.
+    energy: f64,
+    /// Left singular vectors of the responses, the mean left out where there is a bias.
+    basis: Basis,
+}
+
+/// What there is to know about a layer before it is decided how much of it stays: one
+/// decomposition answers every choice.
+pub(crate) struct Decomposition<'a> {
+    layer: Layer<'a>,
+    kernel: Taps,
+    responses: Option<Responses<'a>>,
+    /// Left singular vectors of the filters, and of the channels, once they are asked for.
+    filters: OnceCell<Basis>,
+    channels: OnceCell<Basis>,
+}
+
+impl<'a> Decomposition<'a> {
+    /// # Errors
+    /// [`Error::NotFinite`]
+    pub(crate) fn new(layer: Layer<'a>) -> Result<Self, Error> {
+        let kernel = Taps::of_weight(layer.weight.clone());
+        if let Some(filter) = kernel.first_not_finite() {
+            return Err(layer.not_finite(filter));
+        }
+        let responses = match layer.patches {
+            Some(patches) => Some(Responses::new(&layer, &kernel, patches)?),
+            None => None,
+        };
+        Ok(Self {
+            layer,
+            kernel,
+            responses,
+            filters: OnceCell::new(),
+            channels: OnceCell::new(),
+        })
+    }
+
+    fn filters(&self) -> &Basis {
+        self.filters.get_or_init(|| {
+            if self.kernel.taps == 1 {
+                // One matrix: one decomposition answers for both of its sides.
+                let (filters, channels) = both_bases(self.kernel.tap(0).as_ref());
+                self.channels.get_or_init(|| channels);
+                filters
+            } else {
+                filters_basis(&self.kernel)
+            }
+        })
+    }
+
+    fn channels(&self) -> &Basis {
+        if self.kernel.taps == 1 {
+            self.filters();
+        }
+        self.channels.get_or_init(|| channels_basis(&self.kernel))
+    }
+
+    /// The best fit of a choice, whose cost was [checked](Choice::cost).
+    pub(crate) fn fit(&self, choice: &Choice, cost: &LayerCost) -> Fit {
+        let [m, s] = [cost.primary, cost.primary_channels];
+        let of_responses = self.responses.as_ref().map(|responses| &responses.basis);
+        let filters = of_responses.unwrap_or_else(|| self.filters());
+        let combine = |filters: &Basis| match cost.rank {
+            None => Combination::of_projection(filters.independent(m), m),
+            Some(rank) => Combination::of_rank(filters, m, rank),
+        };
+        let (filters, channels) = if cost.secondary_channels == 0 {
+            (combine(filters), None)
+        } else {
+            let mut kept = filters.leading(m).to_owned();
+            let mut channels = self.channels().leading(s).to_owned();
+            // The bases of one matrix are the best pair as they are.
+            if self.kernel.taps > 1 || of_responses.is_some() {
+                let fixed = of_responses.is_some();
+                refine(&self.kernel, &mut kept, &mut channels, fixed);
+            }
+            let filters = match of_responses {
+                Some(responses) => combine(responses),
+                None => combine(&projected_basis(&self.kernel, &channels)),
+            };
+            (
+                filters,
+                Some(Combination::of_projection(channels.as_ref(), s)),
+            )
+        };
+        self.store(choice, &filters, channels.as_ref())
+    }
+
+    /// Builds the tensors, and measures what they lose.
+    fn store(&self, choice: &Choice, filters: &Combination, channels: Option<&Combination>) -> Fit {
+        let (kernel, weight) = (&self.kernel, self.layer.weight);
+        let [_, _, height, width] = weight.dims();
+        let (device, dtype) = (weight.device(), weight.dtype());
+        let m = filters.primary.nrows();
+        let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
+
+        // P, tap by tap.
+        let mut values = std::vec![0.0; m * s * kernel.taps];
+        for tap in 0..kernel.taps {
+            let filters = &filters.primary * kernel.tap(tap);
+            let primary = match channels {
+                Some(channels) => filters * channels.primary.transpose(),
+                None => filters,
+            };
+            for filter in 0..m {
+                for channel in 0..s {
+                    values[(filter * s + channel) * kernel.taps + tap] = primary[(filter, channel)];
+                }
+            }
+        }
+        let shape = [m, s, height, width];
+        let primary = Tensor::<4>::from_data(TensorData::new(values, shape), (&device, dtype));
+        let tensor = |matrix: &Mat<f64>| to_tensor(matrix.as_ref(), &device, dtype);
+        let Product { row, column } = &filters.coefficients;
+        let factors = Factors {
+            row: row.as_ref().map(tensor),
+            column: tensor(column),
+        };
+        let order = |order: &[usize]| {
+            let mut places = std::vec![0i64; order.len()];
+            for (place, index) in order.iter().enumerate() {
+                places[*index] = place as i64;
+            }
+            let length = [places.len()];
+            Tensor::<1, Int>::from_data(TensorData::new(places, length), &device)
+        };
+        // The values that are stored, not those that were meant.
+        let stored_filters = Product {
+            row: factors.row.clone().map(to_matrix),
+            column: to_matrix(factors.column.clone()),
+        };
+        let stored_channels = channels.map(|channels| {
+            let coefficients = tensor(&channels.coefficients.column.transpose().to_owned());
+            (coefficients, channels)
+        });
+        let stored = Stored {
+            primary: Taps::of_weight(primary.clone()),
+            filters: (&stored_filters, &filters.order),
+            channels: stored_channels.as_ref().map(|(coefficients, channels)| {
+                (to_matrix(coefficients.clone()), channels.order.as_slice())
+            }),
+        };
+        let (error, bias_shift) = match &self.responses {
+            None => (relative(stored.lost(kernel), kernel.energy()), None),
+            Some(responses) => responses.lost(kernel, &stored),
+        };
+        Fit {
+            primary,
+            config: choice.coefficients,
+            factors,
+            order: order(&filters.order),
+            channels: stored_channels
+                .map(|(coefficients, channels)| (coefficients, order(&channels.order))),
+            bias_shift: bias_shift.map(|shift| tensor(&shift).reshape([-1])),
+            error,
+        }
+    }
+
+    /// What every size of both sides keeps of the filters.
+    pub(crate) fn energies(&self) -> Energies {
+        Energies::new(&self.kernel, self.filters(), self.channels())
+    }
+}
+
+impl Layer<'_> {
+    fn not_finite(&self, filter: usize) -> Error {
+        Error::NotFinite {
+            path: self.path.into(),
+            filter,
+        }
+    }
+}
+
+fn relative(lost: f64, energy: f64) -> f64 {
+    if energy > 0.0 {
+        (lost / energy).sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// A fit as it is stored.
+struct Stored<'a> {
+    primary: Taps,
+    filters: (&'a Product, &'a [usize]),
+    /// `B` and the order of the channels.
+    channels: Option<(Mat<f64>, &'a [usize])>,
+}
+
+impl Stored<'_> {
+    /// All filters of all channels under one tap, `[f, c]`.
+    fn tap(&self, tap: usize) -> Mat<f64> {
+        let primary = self.primary.tap(tap);
+        let (product, order) = self.filters;
+        let others = product.apply(primary.as_ref());
+        let filters = in_order(primary.as_ref(), others.as_ref(), order);
+        match &self.channels {
+            None => filters,
+            Some((coefficients, order)) => {
+                let others = coefficients.transpose() * filters.transpose();
+                in_order(filters.transpose(), others.as_ref(), order)
+                    .transpose()
+                    .to_owned()
+            }
+        }
+    }
+
+    /// Squares of the difference to the dense filters.
+    fn lost(&self, kernel: &Taps) -> f64 {
+        let lost = |tap| (kernel.tap(tap) - self.tap(tap)).squared_norm_l2();
+        (0..kernel.taps).map(lost).sum()
+    }
+}
+
+/// Row `order[i]` becomes the `i`-th of the front rows and the others behind them.
+fn in_order(front: MatRef<f64>, others: MatRef<f64>, order: &[usize]) -> Mat<f64> {
+    let mut rows = Mat::zeros(order.len(), front.ncols());
+    for (place, row) in order.iter().enumerate() {
+        let values = match place.checked_sub(front.nrows()) {
+            None => front.row(place),
+            Some(place) => others.row(place),
+        };
+        rows.row_mut(*row).copy_from(values);
+    }
+    rows
+}
+
+impl<'a> Responses<'a> {
+    /// # Errors
+    /// [`Error::NotFinite`]
+    fn new(layer: &Layer, kernel: &Taps, patches: &'a Taps) -> Result<Self, Error> {
+        let mut all = multiply(patches, |tap| kernel.tap(tap).transpose().to_owned());
+        let finite = |column: &usize| all.col(*column).iter().all(|value| value.is_finite());
+        if let Some(filter) = (0..kernel.rows).find(|column| !finite(column)) {
+            return Err(layer.not_finite(filter));
+        }
+        let energy = all.squared_norm_l2();
+        let count = all.nrows();
+        let mean_of = |matrix: &Mat<f64>| -> Mat<f64> {
+            let sums = |_, column| matrix.col(column).iter().sum::<f64>() / count as f64;
+            Mat::from_fn(1, matrix.ncols(), sums)
+        };
+        let means = layer.bias.then(|| {
+            let mean = mean_of(&all);
+            for column in 0..all.ncols() {
+                let mean = mean[(0, column)];
+                all.col_mut(column)
+                    .iter_mut()
+                    .for_each(|value| *value -= mean);
+            }
+            let means = (0..patches.taps).map(|tap| mean_of(&patches.tap(tap)));
+            means.collect()
+        });
+        let mut triangle = Triangle::new(kernel.rows);
+        triangle.add([all]);
+        Ok(Self {
+            patches,
+            means,
+            energy,
+            basis: triangle.basis(),
+        })
+    }
+
+    /// The relative error of the responses, and what the mean of a filter's loses, `[f, 1]`.
+    fn lost(&self, kernel: &Taps, stored: &Stored) -> (f64, Option<Mat<f64>>) {
+        let difference: Vec<Mat<f64>> = (0..kernel.taps)
+            .map(|tap| (kernel.tap(tap) - stored.tap(tap)).transpose().to_owned())
+            .collect();
+        let mut lost = multiply(self.patches, |tap| difference[tap].clone());
+        let shift = self.means.as_ref().map(|means| {
+            let mut shift = Mat::zeros(1, kernel.rows);
+            for (mean, difference) in means.iter().zip(&difference) {
+                shift += mean * difference;
+            }
+            for column in 0..lost.ncols() {
+                let mean = shift[(0, column)];
+                lost.col_mut(column)
+                    .iter_mut()
+                    .for_each(|value| *value -= mean);
+            }
+            shift.transpose().to_owned()
+        });
+        (relative(lost.squared_norm_l2(), self.energy), shift)
+    }
+}
+
+/// Sums the products of the patches and a matrix `[channels, columns]` over all taps.
+fn multiply(patches: &Taps, matrix: impl Fn(usize) -> Mat<f64>) -> Mat<f64> {
+    let mut sum = patches.tap(0) * matrix(0);
+    for tap in 1..patches.taps {
+        sum += patches.tap(tap) * matrix(tap);
+    }
+    sum
+}
+
+/// Left singular vectors of the matrix of filters, from blocks of at least as many columns as
+/// filters.
+fn filters_basis(kernel: &Taps) -> Basis {
+    basis_of_blocks(kernel.rows, kernel, |tap| {
+        kernel.tap(tap).transpose().to_owned()
+    })
+}
+
+/// Left singular vectors of the matrix of channels.
+fn channels_basis(kernel: &Taps) -> Basis {
+    basis_of_blocks(kernel.channels, kernel, |tap| kernel.tap(tap))
+}
+
+/// Of filters whose channels are projected onto a subspace.
+fn projected_basis(kernel: &Taps, channels: &Mat<f64>) -> Basis {
+    basis_of_blocks(kernel.rows, kernel, |tap| {
+        (kernel.tap(tap) * channels).transpose().to_owned()
+    })
+}
+
+fn basis_of_blocks(columns: usize, kernel: &Taps, block: impl Fn(usize) -> Mat<f64>) -> Basis {
+    let mut triangle = Triangle::new(columns);
+    let mut waiting: Vec<Mat<f64>> = Vec::new();
+    for tap in 0..kernel.taps {
+        waiting.push(block(tap));
+        let rows: usize = waiting.iter().map(Mat::nrows).sum();
+        if rows >= columns || tap + 1 == kernel.taps {
+            triangle.add(waiting.drain(..));
+        }
+    }
+    triangle.basis()
+}
+
+/// Rounds of a refinement, and the gain of a round, as a share of the energy, below which it
+/// ends.
+const ROUNDS: usize = 10;
+const GAIN: f64 = 1e-4;
+
+/// Turns the subspaces of filters and channels to what they keep together, one after the other, by
+/// steps of orthogonal iteration, none of which loses (De Lathauwer, De Moor and Vandewalle 2000,
+/// "On the best rank-1 and rank-(R1, ..., RN) approximation of higher-order tensors").
+fn refine(kernel: &Taps, filters: &mut Mat<f64>, channels: &mut Mat<f64>, fixed_filters: bool) {
+    let energy = kernel.energy();
+    let mut before = f64::NEG_INFINITY;
+    for _ in 0..ROUNDS {
+        let mut kept = 0.0;
+        let mut sum = Mat::zeros(kernel.channels, channels.ncols());
+        for tap in 0..kernel.taps {
+            let of_filters = filters.transpose() * kernel.tap(tap);
+            let core = &of_filters * &*channels;
+            kept += core.squared_norm_l2();
+            sum += of_filters.transpose() * core;
+        }
+        if kept - before <= GAIN * energy {
+            return;
+        }
+        before = kept;
+        *channels = orthonormal(sum.as_ref());
+        if fixed_filters {
+            continue;
+        }
+        let mut sum = Mat::zeros(kernel.rows, filters.ncols());
+        for tap in 0..kernel.taps {
+            let of_channels = kernel.tap(tap) * &*channels;
+            let core = filters.transpose() * &of_channels;
+            sum += of_channels * core.transpose();
+        }
+        *filters = orthonormal(sum.as_ref());
+    }
+}
+
+/// What every number of filters and of channels keeps of the squares of all filters: a sum over a
+/// corner of the kernel in the bases of both sides.
+pub(crate) struct Energies {
+    /// `[filters + 1, channels + 1]`: of the first vectors of each basis.
+    sums: Mat<f64>,
+    energy: f64,
+}
+
+impl Energies {
+    fn new(kernel: &Taps, filters: &Basis, channels: &Basis) -> Self {
+        let size = [filters.vectors.ncols(), channels.vectors.ncols()];
+        let mut sums = Mat::zeros(size[0] + 1, size[1] + 1);
+        for tap in 0..kernel.taps {
+            let core = filters.vectors.transpose() * kernel.tap(tap) * &channels.vectors;
+            for row in 0..size[0] {
+                for column in 0..size[1] {
+                    sums[(row + 1, column + 1)] += core[(row, column)].powi(2);
+                }
+            }
+        }
+        for row in 1..=size[0] {
+            for column in 1..=size[1] {
+                sums[(row, column)] +=
+                    sums[(row - 1, column)] + sums[(row, column - 1)] - sums[(row - 1, column - 1)];
+            }
+        }
+        Self {
+            sums,
+            energy: kernel.energy(),
+        }
+    }
+
+    /// The share that is lost, from 0 to 1.
+    pub(crate) fn lost(&self, filters: usize, channels: usize) -> f64 {
+        let row = filters.min(self.sums.nrows() - 1);
+        let column = channels.min(self.sums.ncols() - 1);
+        if self.energy > 0.0 {
+            (1.0 - self.sums[(row, column)] / self.energy).clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
+}

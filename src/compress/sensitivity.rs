@@ -1,0 +1,185 @@
+//! How much the outputs of a network change when one layer is compressed alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::string::String;
+use std::vec::Vec;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::budget::Compression;
+use super::choice::Choice;
+use super::search::Unit;
+use crate::error::Error;
+
+/// What was measured of a model: for every layer, at some shares of its weights, how far the
+/// outputs of the whole network move when that layer alone is compressed.
+///
+/// The measure is the mean Kullback-Leibler divergence of the outputs, as logits of classes, from
+/// those of the dense network. [`Compression::with_sensitivity`] chooses the sizes of all layers
+/// by it. As data (serde) it can be kept, and continued after an interruption.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sensitivity {
+    /// By the path of each weight, from the largest share to the smallest.
+    layers: BTreeMap<String, Vec<Measurement>>,
+}
+
+/// One layer, compressed alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// How it was compressed.
+    pub choice: Choice,
+    /// The share of its weights that was kept.
+    pub share: f64,
+    /// The mean divergence of the network's outputs, in nats for an image.
+    pub divergence: f64,
+}
+
+/// The shares at which a layer is measured.
+const SHARES: [f64; 6] = [0.7, 0.5, 0.35, 0.25, 0.15, 0.08];
+
+impl Sensitivity {
+    /// The measurements of every layer, by the path of its weight.
+    pub fn layers(&self) -> &BTreeMap<String, Vec<Measurement>> {
+        &self.layers
+    }
+
+    pub(super) fn of(&self, path: &str) -> Option<Curve<'_>> {
+        let measurements = self.layers.get(path).filter(|layer| !layer.is_empty())?;
+        Some(Curve { measurements })
+    }
+}
+
+/// The measurements of a layer.
+pub(super) struct Curve<'a> {
+    measurements: &'a [Measurement],
+}
+
+impl Curve<'_> {
+    /// Between two measurements a power of the share, and a power towards the whole layer. What a
+    /// smaller share seems to gain is noise, and counts as no loss. None below the smallest share
+    /// that was measured, of which nothing is known.
+    pub(super) fn divergence(&self, share: f64) -> Option<f64> {
+        let mut worst = 0.0_f64;
+        let mut points = self.measurements.iter().map(|measurement| {
+            worst = worst.max(measurement.divergence.max(1e-9));
+            [measurement.share.ln(), worst.ln()]
+        });
+        let share = share.ln();
+        let first = points.next()?;
+        let mut above = first;
+        for below in points {
+            if share >= below[0] {
+                return Some(between(above, below, share));
+            }
+            above = below;
+        }
+        let only = self.measurements.len() == 1 && share >= first[0];
+        only.then(|| first[1].exp())
+    }
+}
+
+/// On the line through two points of logarithms.
+fn between([x, y]: [f64; 2], [x_below, y_below]: [f64; 2], at: f64) -> f64 {
+    let slope = (y_below - y) / (x_below - x);
+    (y + slope * (at - x)).exp()
+}
+
+impl Compression {
+    /// Measures what is missing of a [`Sensitivity`]: compresses each layer alone, at six shares,
+    /// and compares what `outputs` says of the model. `progress` is told of every measurement, with
+    /// what there is so far.
+    ///
+    /// Fits are by this compression's calibration, and only its group is measured.
+    ///
+    /// # Shapes
+    /// - outputs: `[images, classes]`, logits, of the same images every time
+    ///
+    /// # Errors
+    /// Those of [`plan`](Self::plan). What was measured so far is kept.
+    pub fn measure<M: Module>(
+        &self,
+        model: &M,
+        sensitivity: &mut Sensitivity,
+        mut outputs: impl FnMut(&M) -> Tensor<2>,
+        mut progress: impl FnMut(&Sensitivity),
+    ) -> Result<(), Error> {
+        let plan = self.dense_plan(model)?;
+        let mut expected = None;
+        for (index, layer) in plan.layers().iter().enumerate() {
+            let curve = layer.curve(Unit::Parameters, self.all_channels)?;
+            let mut missing: Vec<Choice> = SHARES
+                .into_iter()
+                .filter_map(|share| curve.at_share(share).choice)
+                .collect();
+            missing.dedup();
+            if let Some(known) = sensitivity.layers.get(layer.path()) {
+                missing.retain(|choice| known.iter().all(|known| known.choice != *choice));
+            }
+            if missing.is_empty() {
+                continue;
+            }
+            let expected = expected.get_or_insert_with(|| log_probabilities(outputs(model)));
+            for (choice, share, compressed) in plan.each_alone(model, index, &missing)? {
+                let found = log_probabilities(outputs(&compressed));
+                let divergence = divergence(expected, &found);
+                let known = sensitivity.layers.entry(layer.path().into()).or_default();
+                known.push(Measurement {
+                    choice,
+                    share,
+                    divergence,
+                });
+                known.sort_by(|a, b| b.share.total_cmp(&a.share));
+                progress(sensitivity);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The logarithms of the probabilities of all classes, image by image; in f64, which not every
+/// device computes in.
+fn log_probabilities(logits: Tensor<2>) -> Vec<Vec<f64>> {
+    let [_, classes] = logits.dims();
+    let values = logits.detach().try_to_vec_as::<f64>();
+    let values = values.expect("the values of a float tensor");
+    let of_image = |logits: &[f64]| {
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        let normalizer = largest + sum.ln();
+        logits.iter().map(|logit| logit - normalizer).collect()
+    };
+    values.chunks(classes.max(1)).map(of_image).collect()
+}
+
+/// `Σ p (ln p − ln q)`, the mean over images.
+fn divergence(expected: &[Vec<f64>], found: &[Vec<f64>]) -> f64 {
+    let images = expected.iter().zip(found);
+    let of_image = |(p, q): (&Vec<f64>, &Vec<f64>)| -> f64 {
+        p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum()
+    };
+    let sum: f64 = images.map(of_image).sum();
+    let mean = sum / expected.len().max(1) as f64;
+    // Outputs that are no numbers are as far away as a number says; text knows no infinity.
+    if mean.is_finite() { mean.max(0.0) } else { f64::MAX }
+}
+
+/// A row for each layer: the divergence at each share.
+impl fmt::Display for Sensitivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.layers.keys().map(String::len).max().unwrap_or(0);
+        for (path, measurements) in &self.layers {
+            write!(f, "{path:<width$}")?;
+            for measurement in measurements {
+                let Measurement {
+                    share, divergence, ..
+                } = measurement;
+                write!(f, "  {share:.2}: {divergence:.5}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Filters, or patches of images, as one matrix for each tap of the kernel: rows by channels. No
+//! copy in f64 of all of them is ever made.
+
+use std::vec::Vec;
+
+use burn::tensor::{DType, Tensor, TensorData};
+use faer::Mat;
+
+/// Values of the shape `[rows, channels, taps]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Taps {
+    values: Values,
+    pub(crate) rows: usize,
+    pub(crate) channels: usize,
+    pub(crate) taps: usize,
+}
+
+/// Half precision is kept in f32.
+#[derive(Clone, Debug)]
+enum Values {
+    Single(Vec<f32>),
+    Double(Vec<f64>),
+}
+
+impl Taps {
+    /// # Shapes
+    /// - weight: `[filters, channels, height, width]`
+    pub(crate) fn of_weight(weight: Tensor<4>) -> Self {
+        let [filters, channels, height, width] = weight.dims();
+        let data = weight.detach().dequantize().into_data();
+        Self::new(data, [filters, channels, height * width])
+    }
+
+    /// # Panics
+    /// Panics unless there are as many values as the shape says, of a float type.
+    pub(crate) fn new(data: TensorData, [rows, channels, taps]: [usize; 3]) -> Self {
+        assert_eq!(data.num_elements(), rows * channels * taps, "values");
+        let values = match data.dtype() {
+            DType::F64 => Values::Double(data.try_into_vec().expect("values in f64")),
+            _ => {
+                let data = data.convert_dtype(DType::F32);
+                Values::Single(data.try_into_vec().expect("values in f32"))
+            }
+        };
+        Self {
+            values,
+            rows,
+            channels,
+            taps,
+        }
+    }
+
+    /// The first row that has a value that is infinite or no number.
+    pub(crate) fn first_not_finite(&self) -> Option<usize> {
+        let index = match &self.values {
+            Values::Single(values) => values.iter().position(|value| !value.is_finite()),
+            Values::Double(values) => values.iter().position(|value| !value.is_finite()),
+        };
+        index.map(|index| index / (self.channels * self.taps))
+    }
+
+    /// The values under one tap, `[rows, channels]`.
+    pub(crate) fn tap(&self, tap: usize) -> Mat<f64> {
+        let at = |row: usize, channel: usize| (row * self.channels + channel) * self.taps + tap;
+        match &self.values {
+            Values::Single(values) => Mat::from_fn(self.rows, self.channels, |row, channel| {
+                f64::from(values[at(row, channel)])
+            }),
+            Values::Double(values) => Mat::from_fn(self.rows, self.channels, |row, channel| {
+                values[at(row, channel)]
+            }),
+        }
+    }
+
+    /// The sum of the squares of all values.
+    pub(crate) fn energy(&self) -> f64 {
+        match &self.values {
+            Values::Single(values) => values.iter().map(|value| f64::from(*value).powi(2)).sum(),
+            Values::Double(values) => values.iter().map(|value| value * value).sum(),
+        }
+    }
+}
