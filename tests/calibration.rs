@@ -436,3 +436,38 @@ fn half_precision_is_observed_and_fitted() {
         assert!(to_vec(output).iter().all(|value| value.is_finite()));
     }
 }
+
+#[test]
+fn biases_that_a_fit_has_moved_are_trained_as_before() {
+    let config = Conv2dConfig::new([4, 8], [3, 3]);
+    let model = vec![Conv::from(dense(&config, &device().autodiff()))];
+    let mut calibration = Calibration::new();
+    let plain = model.valid();
+    calibration.observe(|| run(&plain, images(4, 4, 6)));
+    let bias = |model: &[Conv]| {
+        let Conv::Dense(conv) = &model[0] else {
+            panic!("reparameterized layers are Dense")
+        };
+        conv.bias.clone().expect("a bias")
+    };
+    for frozen in [false, true] {
+        let model = if frozen {
+            model.clone().no_grad()
+        } else {
+            model.clone()
+        };
+        let before = bias(&model);
+        let choice = Choice::new(3, FULL);
+        let plan = chosen(&model, calibration.clone(), choice).expect("valid");
+        let small = plan.apply(model).expect("the same model");
+        let after = bias(&small);
+        assert_eq!(after.id, before.id);
+        assert_ne!(to_vec(after.val()), to_vec(before.val()));
+        assert_eq!(after.is_require_grad(), !frozen);
+        let output = run(&small, images(2, 4, 6).autodiff());
+        if !frozen {
+            let gradients = output.sum().backward();
+            assert!(after.val().grad(&gradients).is_some());
+        }
+    }
+}

@@ -105,9 +105,13 @@ pub(crate) fn to_tensor(matrix: MatRef<f64>, device: &Device, dtype: DType) -> T
 
 pub(crate) fn to_matrix(tensor: Tensor<2>) -> Mat<f64> {
     let [rows, columns] = tensor.dims();
-    let values = tensor
+    let values = to_values(tensor);
+    Mat::from_fn(rows, columns, |row, column| values[row * columns + column])
+}
+
+pub(crate) fn to_values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor
         .detach()
         .try_to_vec_as::<f64>()
-        .expect("the values of a float tensor");
-    Mat::from_fn(rows, columns, |row, column| values[row * columns + column])
+        .expect("the values of a float tensor")
 }

@@ -9,7 +9,9 @@ use faer::{Mat, MatRef};
 
 use super::choice::Choice;
 use super::combination::{Combination, Product};
-use super::decomposition::{Basis, Triangle, both_bases, orthonormal, to_matrix, to_tensor};
+use super::decomposition::{
+    Basis, Triangle, both_bases, orthonormal, to_matrix, to_tensor, to_values,
+};
 use super::taps::Taps;
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
 use crate::cost::LayerCost;
@@ -48,8 +50,15 @@ impl Fit {
         };
         let trained = bias.is_require_grad();
         bias.map(|bias| {
-            let options = (&bias.device(), bias.dtype());
-            let moved = bias.detach().dequantize() + Tensor::from_data(shift.into_data(), options);
+            // By values: a sum of tensors would be no leaf, and could not be trained.
+            let (device, dtype, shape) = (bias.device(), bias.dtype(), bias.shape());
+            let [old, shift] = [to_values(bias.dequantize()), to_values(shift)];
+            let moved: Vec<f64> = old
+                .iter()
+                .zip(&shift)
+                .map(|(old, shift)| old + shift)
+                .collect();
+            let moved = Tensor::from_data(TensorData::new(moved, shape), (&device, dtype));
             moved.set_require_grad(trained)
         })
     }

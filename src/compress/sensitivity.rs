@@ -163,7 +163,11 @@ fn divergence(expected: &[Vec<f64>], found: &[Vec<f64>]) -> f64 {
     let sum: f64 = images.map(of_image).sum();
     let mean = sum / expected.len().max(1) as f64;
     // Outputs that are no numbers are as far away as a number says; text knows no infinity.
-    if mean.is_finite() { mean.max(0.0) } else { f64::MAX }
+    if mean.is_finite() {
+        mean.max(0.0)
+    } else {
+        f64::MAX
+    }
 }
 
 /// A row for each layer: the divergence at each share.
