@@ -37,10 +37,10 @@ use crate::error::Error;
 /// # assert_eq!(model[0].weight.val().dims(), [64, 32, 3, 3]);
 /// ```
 ///
-/// The layers' sizes come from what was [measured](Sensitivity) of the model where the caller
-/// [gives](Self::with_sensitivity) that; elsewhere every layer keeps the same share. Their filters
-/// are fitted by what they answer to images where the caller
-/// [gives](Self::with_calibration) those, and by themselves elsewhere.
+/// A budget is shared out by one price of a weight in all layers. What it pays for is what was
+/// [measured](Sensitivity) of the model where the caller [gives](Self::with_sensitivity) that, and
+/// the energy of the filters elsewhere. Filters are fitted by what they answer to images where the
+/// caller [gives](Self::with_calibration) those, and by themselves elsewhere.
 #[derive(Clone, Debug)]
 pub struct Compression {
     target: Target,
@@ -159,7 +159,7 @@ impl Compression {
         }
     }
 
-    /// Choose the sizes by what was measured. Layers that were not measured keep the same share.
+    /// Choose the sizes by what was measured; of layers that were not, by the energy of the filters.
     pub fn with_sensitivity(self, sensitivity: Sensitivity) -> Self {
         Self {
             sensitivity: Some(sensitivity),
@@ -312,7 +312,9 @@ impl Compression {
             let measured = self.sensitivity.as_ref();
             let measured = measured.and_then(|measured| measured.of(layer.path()));
             Ok(match measured {
-                Some(measured) => curve.with_losses(|share| measured.divergence(share)),
+                Some(measured) => {
+                    curve.with_losses(|choice| measured.divergence(layer.share_of(choice)))
+                }
                 None => curve,
             })
         };

@@ -4,7 +4,10 @@ use std::mem;
 use std::vec::Vec;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use faer::{Mat, MatRef};
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
+use faer::{Mat, MatRef, Par, Spec};
 
 /// The triangle of a QR decomposition of a matrix whose rows come in blocks: with it come the
 /// matrix's right singular vectors, for the memory of a square and of one block.
@@ -58,9 +61,29 @@ impl Triangle {
     }
 }
 
-/// Left singular vectors and singular values.
+/// Left singular vectors and singular values. The right ones are not computed: they would be a
+/// third of the memory, which decides how large a layer can be.
 pub(crate) fn left_basis(matrix: MatRef<f64>) -> Basis {
-    both_bases(matrix).0
+    let (rows, columns) = matrix.shape();
+    let count = rows.min(columns);
+    let mut vectors = Mat::zeros(rows, count);
+    let mut values = Diag::zeros(count);
+    let (left, right) = (ComputeSvdVectors::Thin, ComputeSvdVectors::No);
+    let scratch = svd_scratch::<f64>(rows, columns, left, right, Par::Seq, Spec::default());
+    svd(
+        matrix,
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        None,
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Spec::default(),
+    )
+    .expect("singular vectors of finite values");
+    Basis {
+        values: values.column_vector().iter().copied().collect(),
+        vectors,
+    }
 }
 
 /// The singular vectors of both sides, and the singular values.

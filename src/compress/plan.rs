@@ -198,6 +198,13 @@ impl PlannedLayer {
         })
     }
 
+    /// The share of the weights that a choice keeps.
+    pub(super) fn share_of(&self, choice: &Choice) -> f64 {
+        let kept = self.cost_of(choice).map(|cost| cost.parameters());
+        let dense = self.dense_parameters();
+        kept.unwrap_or(dense) as f64 / dense.max(1) as f64
+    }
+
     /// # Errors
     /// Those of [`Choice::cost`]
     pub(super) fn cost_of(&self, choice: &Choice) -> Result<LayerCost, Error> {
@@ -381,11 +388,12 @@ impl Plan {
             None => Vec::new(),
         };
         Ok(choices.iter().zip(fits).map(|(choice, fit)| {
-            let mut alone = layer.clone();
-            alone.choice = Some(*choice);
-            let share = alone.parameters() as f64 / alone.dense_parameters() as f64;
             let fits = BTreeMap::from([(layer.path.clone(), fit)]);
-            (*choice, share, put_in_place(model.clone(), &fits))
+            (
+                *choice,
+                layer.share_of(choice),
+                put_in_place(model.clone(), &fits),
+            )
         }))
     }
 

@@ -61,10 +61,12 @@ impl Curve {
     ) -> Self {
         let mut curve = Self::dense(layer, unit);
         let dense = curve.0[0];
-        let [filters, channels, ..] = layer.shape();
+        let [filters, channels, height, width] = layer.shape();
+        // Of pointwise filters both sides are as many numbers as one, and more work.
+        let one_side = all_channels || height * width == 1;
+        let fewest = if one_side { channels } else { 1 };
         let mut best: Vec<Option<Candidate>> = Vec::new();
         for primary in 1..filters {
-            let fewest = if all_channels { channels } else { 1 };
             for primary_channels in fewest..=channels {
                 let choice = Choice::new(primary, CoefficientsConfig::Full);
                 let choice = match primary_channels {
@@ -116,15 +118,13 @@ impl Curve {
         curve
     }
 
-    /// The same with other losses, by the share of the dense size, without the candidates that have
-    /// none.
-    pub(crate) fn with_losses(mut self, loss: impl Fn(f64) -> Option<f64>) -> Self {
-        let dense = self.0[0].size.max(1) as f64;
+    /// The same with other losses, without the candidates that have none.
+    pub(crate) fn with_losses(mut self, loss: impl Fn(&Choice) -> Option<f64>) -> Self {
         self.0.retain_mut(|candidate| {
-            if candidate.choice.is_none() {
+            let Some(choice) = &candidate.choice else {
                 return true;
-            }
-            let loss = loss(candidate.size as f64 / dense);
+            };
+            let loss = loss(choice);
             candidate.loss = loss.unwrap_or_default();
             loss.is_some()
         });
