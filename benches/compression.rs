@@ -16,9 +16,9 @@ use linearconv::{Calibration, Compression, ConvConfig, Plan, Sensitivity};
 use linearconv_zoo::calibration::{calibrate, first_images, sizes};
 use linearconv_zoo::cli::TrainingArgs;
 use linearconv_zoo::data::{ImageBatch, Loaders};
+use linearconv_zoo::load;
 use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use linearconv_zoo::report::write_json;
-use linearconv_zoo::run::load;
 use linearconv_zoo::training::accuracy;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 

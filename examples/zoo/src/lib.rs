@@ -17,7 +17,7 @@ pub mod paper;
 mod progress;
 pub mod recipe;
 pub mod report;
-pub mod run;
+mod run;
 mod saving;
 #[cfg(feature = "remote")]
 pub mod serve;
@@ -30,4 +30,4 @@ pub mod training;
 mod value_name;
 
 pub use error::Error;
-pub use run::{execute, exit, run};
+pub use run::{execute, exit, load, run};
