@@ -212,17 +212,8 @@ impl Conv {
             Self::Dense(conv) => match reparameterized(conv) {
                 Some(layer) => layer.cost(),
                 None => {
-                    let shape = conv.weight.lazy_shape();
-                    LayerCost {
-                        primary: shape[0],
-                        secondary: 0,
-                        filter_size: shape[1] * shape[2] * shape[3],
-                        primary_channels: shape[1],
-                        secondary_channels: 0,
-                        groups: conv.groups,
-                        rank: None,
-                        bias: conv.bias.is_some(),
-                    }
+                    let shape = conv.weight.lazy_shape().dims::<4>();
+                    LayerCost::of_weight(shape, conv.groups, conv.bias.is_some())
                 }
             },
             Self::Linear(conv) => conv.cost(),

@@ -83,6 +83,24 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
+    /// Of a dense convolution whose weight is `[filters, channels / groups, height, width]`.
+    pub(crate) fn of_weight(
+        [filters, channels, height, width]: [usize; 4],
+        groups: usize,
+        bias: bool,
+    ) -> Self {
+        Self {
+            primary: filters,
+            secondary: 0,
+            filter_size: channels * height * width,
+            primary_channels: channels,
+            secondary_channels: 0,
+            groups,
+            rank: None,
+            bias,
+        }
+    }
+
     /// The dense convolution with as many filters.
     pub fn dense(&self) -> Self {
         let channels = self.primary_channels + self.secondary_channels;

@@ -183,19 +183,7 @@ impl PlannedLayer {
     /// Of the choice, or of the dense layer.
     pub(super) fn cost(&self) -> LayerCost {
         let chosen = self.choice.and_then(|choice| self.cost_of(&choice).ok());
-        chosen.unwrap_or_else(|| {
-            let [filters, channels, height, width] = self.shape;
-            LayerCost {
-                primary: filters,
-                secondary: 0,
-                filter_size: channels * height * width,
-                primary_channels: channels,
-                secondary_channels: 0,
-                groups: self.groups.unwrap_or(1),
-                rank: None,
-                bias: false,
-            }
-        })
+        chosen.unwrap_or_else(|| LayerCost::of_weight(self.shape, self.groups.unwrap_or(1), false))
     }
 
     /// The share of the weights that a choice keeps.

@@ -178,15 +178,13 @@ pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, 
     Ok(spend(curves, chosen, goal))
 }
 
-/// Chooses one share of its dense size for every layer, found by bisection, and then spends what
-/// that leaves.
+/// Chooses one share of its dense size for every layer, found by bisection.
 ///
 /// # Errors
 /// [`Error::Budget`], if no choices reach the goal.
 pub(crate) fn by_share(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
     let at = |share: f64| curves.iter().map(|curve| curve.at_share(share)).collect();
-    let ends = if goal.rising { (1.0, 0.0) } else { (0.0, 1.0) };
-    bisect(curves, goal, ends, at)
+    bisect(curves, goal, (1.0, 0.0), at)
 }
 
 /// The choices nearest to what is refused, from the end at which all is allowed.

@@ -74,7 +74,7 @@ pub struct CompressArgs {
     pub data_aware: bool,
 
     /// Choose the sizes by how much the outputs for training images change when one layer is
-    /// compressed alone, in place of one share for every layer.
+    /// compressed alone, in place of the energy of the filters.
     #[arg(long)]
     pub measure: bool,
 

@@ -2,10 +2,8 @@
 //! as profilers for PyTorch do through hooks.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
-use burn::module::ParamId;
-use linearconv::{Evaluation, LayerCost};
+use linearconv::{Evaluation, LayerCost, Pixels};
 
 thread_local! {
     static LAYERS: RefCell<Option<Vec<Layer>>> = const { RefCell::new(None) };
@@ -13,12 +11,10 @@ thread_local! {
 
 /// A layer that has run.
 pub struct Layer {
-    /// The identity of its weight.
-    pub weight: ParamId,
     /// What it costs.
     pub cost: LayerCost,
-    /// The output pixels that it has computed.
-    pub pixels: usize,
+    /// The pixels that it has read and computed.
+    pub pixels: Pixels,
 }
 
 /// Notes a layer that has run; does nothing, nor asks what it costs, outside [`trace`].
@@ -39,18 +35,12 @@ pub fn trace<T>(forward: impl FnOnce() -> T) -> Trace {
     }
 }
 
-/// The layers of one forward pass with the output pixels that each has computed.
+/// The layers of one forward pass with the pixels that each has read and computed.
 pub struct Trace {
     layers: Vec<Layer>,
 }
 
 impl Trace {
-    /// The output pixels of the layer of each weight.
-    pub fn pixels(&self) -> HashMap<ParamId, usize> {
-        let layers = self.layers.iter();
-        layers.map(|layer| (layer.weight, layer.pixels)).collect()
-    }
-
     /// Parameters of the layers.
     pub fn parameters(&self) -> usize {
         self.sum(|cost, _| cost.parameters())
@@ -74,7 +64,7 @@ impl Trace {
         self.sum(|cost, pixels| cost.dense().multiply_adds(Evaluation::Materialized, pixels))
     }
 
-    fn sum(&self, term: impl Fn(&LayerCost, usize) -> usize) -> usize {
+    fn sum(&self, term: impl Fn(&LayerCost, Pixels) -> usize) -> usize {
         let layers = self.layers.iter();
         layers.map(|layer| term(&layer.cost, layer.pixels)).sum()
     }

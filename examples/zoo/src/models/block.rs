@@ -6,7 +6,7 @@ use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{Conv, ConvConfig, Error};
+use linearconv::{Conv, ConvConfig, Error, Pixels};
 
 use crate::trace;
 
@@ -27,15 +27,16 @@ pub fn layer(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig
 /// - input: `[batch_size, channels_in, height_in, width_in]`
 /// - output: `[batch_size, channels_out, height_out, width_out]`
 pub fn convolve(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
+    let [images, _, rows, columns] = input.dims();
+    let pixels_in = images * rows * columns;
     let output = conv.forward(input);
     let [batch_size, _, height, width] = output.dims();
     trace::record(|| trace::Layer {
-        weight: match conv {
-            Conv::Dense(conv) => conv.weight.id,
-            Conv::Linear(conv) => conv.primary.id,
-        },
         cost: conv.cost(),
-        pixels: batch_size * height * width,
+        pixels: Pixels {
+            input: pixels_in,
+            output: batch_size * height * width,
+        },
     });
     output
 }

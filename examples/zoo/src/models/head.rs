@@ -27,9 +27,8 @@ impl Head {
     pub fn forward(&self, maps: Tensor<4>) -> Tensor<2> {
         let scores = self.linear.forward(maps.flatten(1, 3));
         trace::record(|| trace::Layer {
-            weight: self.linear.weight.id,
             cost: self.cost(),
-            pixels: scores.dims()[0],
+            pixels: scores.dims()[0].into(),
         });
         scores
     }
