@@ -9,12 +9,11 @@ use std::time::Duration;
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Parser;
 use common::{Args, Report};
 use linearconv::{
-    CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv, LinearConv2dConfig, conv2d,
+    CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv, LinearConv2dConfig,
 };
 use timing::{Contestant, medians, time};
 
@@ -73,8 +72,9 @@ const SHAPES: [Shape; 21] = [
 /// The rows of a quick run.
 const QUICK: [&str; 3] = ["64-128 3x3, 16x16", "256-256 3x3, 8x8", "512-512 3x3, 2x2"];
 
+/// The dense layer as Burn runs it.
 const BASELINE: &str = "Conv2d";
-/// The dense layer by this crate's kernel: what of a ratio is the kernel and what LinearConv.
+/// The dense layer in a `Conv`, by this crate's kernel: what of a ratio is the kernel and what LinearConv.
 const KERNEL: &str = "dense, our kernel";
 /// A dense layer that was reparameterized by full coefficients, in a model that declares `Conv`.
 const SPLIT_CONV: &str = "split Conv";
@@ -213,8 +213,9 @@ fn measure(
         .map(|(conv, column)| -> Contestant {
             let input = input.clone();
             Box::new(move || match column {
-                KERNEL => run(&input, backward, |input| our_kernel(conv, input)),
-                SPLIT_CONV2D => run(&input, backward, |input| dense(conv).forward(input)),
+                BASELINE | SPLIT_CONV2D => {
+                    run(&input, backward, |input| dense(conv).forward(input))
+                }
                 _ => run(&input, backward, |input| conv.forward(input)),
             })
         })
@@ -244,23 +245,6 @@ fn dense(conv: &Conv) -> &Conv2d {
         Conv::Dense(conv) => conv,
         Conv::Linear(_) => unreachable!("the contestant is dense"),
     }
-}
-
-/// A dense layer by this crate's kernel.
-fn our_kernel(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
-    let Conv2d {
-        weight,
-        bias,
-        stride,
-        kernel_size,
-        dilation,
-        groups,
-        ..
-    } = dense(conv);
-    let padding = kernel_size.map(|size| size / 2);
-    let options = ConvOptions::new(*stride, padding, *dilation, *groups);
-    let bias = bias.as_ref().map(|bias| bias.val());
-    conv2d(input, weight.val(), bias, options)
 }
 
 /// The seconds of one pass.

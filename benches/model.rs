@@ -10,13 +10,15 @@ use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use clap::Parser;
 use common::{Args, BESIDE, Report};
-use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
+use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, without_kernel};
 use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use networks::{images, labels, step};
 use timing::{Contestant, medians, time};
 
-const COLUMNS: [&str; 8] = [
-    "dense",
+/// Every convolution by Burn's own `conv2d`.
+const BASELINE: &str = "dense";
+const COLUMNS: [&str; 9] = [
+    BASELINE,
     "full",
     "rank 10",
     "full, all layers",
@@ -24,6 +26,7 @@ const COLUMNS: [&str; 8] = [
     "full, all mat",
     "rank 10, all mat",
     "both sides",
+    "dense, our kernel",
 ];
 const TRAINING_BATCH: usize = 50;
 /// Every how many batches the correlation loss is added, as the zoo's recipes do.
@@ -91,6 +94,7 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
         materialized(rank_10),
         // Half of the filters, of half of the channels.
         ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5)),
+        ConvConfig::dense(),
     ]
     .map(|conv| networks::init(network, conv, device))
     .into()
@@ -116,6 +120,19 @@ fn on_both(
     networks
 }
 
+/// The column of every contestant of [`on_both`].
+fn columns() -> impl Iterator<Item = &'static str> {
+    COLUMNS.into_iter().chain(BESIDE)
+}
+
+/// What the contestant of this column does.
+fn as_column<T>(column: &str, work: impl FnOnce() -> T) -> T {
+    match column {
+        BASELINE => without_kernel(work),
+        _ => work(),
+    }
+}
+
 /// Seconds of every contestant to classify a batch.
 fn inference(
     network: NetworkName,
@@ -127,9 +144,14 @@ fn inference(
     let networks = on_both(network, device, beside);
     let mut contestants: Vec<Contestant> = networks
         .into_iter()
-        .map(|(network, device)| -> Contestant {
+        .zip(columns())
+        .map(|((network, device), column)| -> Contestant {
             let images = images(batch, &device);
-            Box::new(move || time(&device, || network.forward(images.clone())))
+            Box::new(move || {
+                time(&device, || {
+                    as_column(column, || network.forward(images.clone()))
+                })
+            })
         })
         .collect();
     let (turns, row) = effort(args);
@@ -149,7 +171,7 @@ fn training(
     let networks = on_both(network, &autodiff(device), beside.as_ref());
     // Each contestant twice: without the correlation loss and with it.
     let mut contestants: Vec<Contestant> = Vec::new();
-    for (network, device) in networks {
+    for ((network, device), column) in networks.into_iter().zip(columns()) {
         let images = images(TRAINING_BATCH, &device);
         let labels = labels(TRAINING_BATCH, &device);
         for regularized in [false, true] {
@@ -158,7 +180,9 @@ fn training(
             contestants.push(Box::new(move || {
                 let (network, optimizer) = trainer.take().expect("put back after each step");
                 time(&device, || {
-                    trainer = Some(step(network, optimizer, &images, &labels, regularized));
+                    trainer = Some(as_column(column, || {
+                        step(network, optimizer, &images, &labels, regularized)
+                    }));
                 })
             }));
         }

@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 use crate::coefficients::CoefficientsConfig;
 #[cfg(feature = "fit")]
 use crate::compress::record;
+use crate::convolution::{conv2d, options};
 use crate::cost::LayerCost;
 use crate::error::Error;
 use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
@@ -131,7 +132,7 @@ impl ConvConfig {
 
 /// Channels up to which an input is taken for an image: a mix of red, green and blue is no less to
 /// compute with and far less to see.
-const IMAGE_CHANNELS: usize = 4;
+pub(crate) const IMAGE_CHANNELS: usize = 4;
 
 fn with_geometry(policy: LinearConv2dConfig, layer: Conv2dConfig) -> LinearConv2dConfig {
     LinearConv2dConfig {
@@ -183,8 +184,9 @@ pub enum Conv {
 }
 
 impl Conv {
-    /// Applies the convolution; a dense one that [`LinearConv`](crate::LinearConv) reparameterized
-    /// as the fast layer that it is.
+    /// Applies the convolution: a dense one by [`conv2d`], so by this crate's kernel where it has
+    /// one; a dense one that [`LinearConv`](crate::LinearConv) reparameterized as the fast layer
+    /// that it is.
     ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
@@ -199,7 +201,7 @@ impl Conv {
                 None => {
                     #[cfg(feature = "fit")]
                     record(conv, &input);
-                    conv.forward(input)
+                    dense_forward(conv, input)
                 }
             },
             Self::Linear(conv) => conv.forward(input),
@@ -219,6 +221,20 @@ impl Conv {
             Self::Linear(conv) => conv.cost(),
         }
     }
+}
+
+/// [`Conv2d::forward`], by this crate's kernel where it has one.
+fn dense_forward(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+    let options = options(
+        &input,
+        &conv.padding,
+        conv.kernel_size,
+        conv.stride,
+        conv.dilation,
+        conv.groups,
+    );
+    let bias = conv.bias.as_ref().map(|bias| bias.val());
+    conv2d(input, conv.weight.val(), bias, options)
 }
 
 #[cfg(feature = "fit")]

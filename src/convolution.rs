@@ -185,6 +185,20 @@ fn by_tensor_operations(
     }
 }
 
+/// The options of a layer's convolution of this input.
+pub(crate) fn options(
+    input: &Tensor<4>,
+    padding_config: &PaddingConfig2d,
+    kernel_size: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+) -> ConvOptions<2> {
+    let [_, _, height, width] = input.dims();
+    let padding = padding(padding_config, [height, width], kernel_size, stride);
+    ConvOptions::new_with_padding(stride, padding, dilation, groups)
+}
+
 /// Padding around an input of the given size, `[(top, bottom), (left, right)]`: what Burn's
 /// `PaddingConfig2d` stands for, which Burn calculates in private.
 pub(crate) fn padding(

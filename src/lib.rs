@@ -111,4 +111,6 @@ pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
 pub use cost::{Evaluation, LayerCost, Pixels};
 pub use error::Error;
+#[cfg(feature = "flex")]
+pub use flex::without_kernel;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};

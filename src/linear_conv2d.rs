@@ -4,12 +4,11 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::conv::Conv2d;
 use burn::nn::{Initializer, PaddingConfig2d};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::channels::{channel_matrix, expand_channels, primary_channels};
 use crate::coefficients::{Coefficients, CoefficientsConfig, UNIFORM};
-use crate::convolution::{linear_conv2d, padding};
+use crate::convolution::{linear_conv2d, options};
 use crate::cost::{Evaluation, LayerCost, Pixels};
 use crate::error::Error;
 
@@ -275,15 +274,11 @@ impl LinearConv2d {
     /// assert_eq!(output.dims(), [1, 8, 26, 26]);
     /// ```
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let [_, _, height, width] = input.dims();
-        let options = ConvOptions::new_with_padding(
+        let options = options(
+            &input,
+            &self.padding,
+            self.kernel_size,
             self.stride,
-            padding(
-                &self.padding,
-                [height, width],
-                self.kernel_size,
-                self.stride,
-            ),
             self.dilation,
             self.groups,
         );

@@ -125,7 +125,13 @@ fn a_model_that_changes_to_conv_loads_the_checkpoint_of_its_conv2ds() {
         .blocks
         .iter()
         .fold(after.stem.forward(input), |maps, conv| conv.forward(maps));
-    assert_eq!(to_vec(output), to_vec(expected));
+    // A `Conv` runs by this crate's kernel, whose sums have another order.
+    common::assert_close(
+        &to_vec(output),
+        &to_vec(expected),
+        common::tolerances().sums,
+        "of a Conv",
+    );
 }
 
 #[test]

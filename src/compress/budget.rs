@@ -15,6 +15,7 @@ use super::search::{Curve, Goal, Unit, by_price, by_share, loss};
 use super::sensitivity::Sensitivity;
 use super::threads;
 use crate::coefficients::CoefficientsConfig;
+use crate::conv::IMAGE_CHANNELS;
 use crate::error::Error;
 
 /// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
@@ -129,7 +130,8 @@ impl Compression {
         }
     }
 
-    /// Keep the same share of every layer, as near as its sizes allow.
+    /// Keep the same share of every layer, as near as its sizes allow; all of those that see an
+    /// image, of up to four channels, which are small and lose most.
     pub fn with_equal_shares(self) -> Self {
         Self {
             equal_shares: true,
@@ -308,6 +310,9 @@ impl Compression {
     /// What there is to choose from.
     pub(super) fn curves(&self, plan: &Plan, unit: Unit) -> Result<Vec<Curve>, Error> {
         let curve = |layer: &PlannedLayer| {
+            if self.equal_shares && layer.shape()[1] <= IMAGE_CHANNELS {
+                return Ok(Curve::dense(layer, unit));
+            }
             let curve = layer.curve(unit, self.all_channels)?;
             let measured = self.sensitivity.as_ref();
             let measured = measured.and_then(|measured| measured.of(layer.path()));

@@ -86,6 +86,13 @@ pub(crate) fn left_basis(matrix: MatRef<f64>) -> Basis {
     }
 }
 
+/// The largest in front.
+pub(crate) fn singular_values(matrix: MatRef<f64>) -> Vec<f64> {
+    matrix
+        .singular_values()
+        .expect("singular values of finite values")
+}
+
 /// The singular vectors of both sides, and the singular values.
 pub(crate) fn both_bases(matrix: MatRef<f64>) -> (Basis, Basis) {
     let svd = matrix

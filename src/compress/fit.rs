@@ -1,6 +1,7 @@
 //! One dense convolution as primary filters and combinations of them, with the least error.
 
 use std::cell::OnceCell;
+use std::iter;
 use std::vec::Vec;
 
 use burn::module::Param;
@@ -10,7 +11,7 @@ use faer::{Mat, MatRef};
 use super::choice::Choice;
 use super::combination::{Combination, Product};
 use super::decomposition::{
-    Basis, Triangle, both_bases, orthonormal, to_matrix, to_tensor, to_values,
+    Basis, Triangle, both_bases, orthonormal, singular_values, to_matrix, to_tensor, to_values,
 };
 use super::taps::Taps;
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
@@ -119,44 +120,42 @@ impl<'a> Decomposition<'a> {
     }
 
     fn filters(&self) -> &Basis {
-        self.filters.get_or_init(|| {
-            if self.kernel.taps == 1 {
-                // One matrix: one decomposition answers for both of its sides.
-                let (filters, channels) = both_bases(self.kernel.tap(0).as_ref());
-                self.channels.get_or_init(|| channels);
-                filters
-            } else {
-                filters_basis(&self.kernel)
-            }
-        })
+        self.filters.get_or_init(|| filters_basis(&self.kernel))
     }
 
     fn channels(&self) -> &Basis {
-        if self.kernel.taps == 1 {
-            self.filters();
-        }
         self.channels.get_or_init(|| channels_basis(&self.kernel))
+    }
+
+    /// The `s`-dimensional subspace of channels that, with the best `m` of filters, keeps the most.
+    fn best_channels(&self, m: usize, s: usize) -> Mat<f64> {
+        let owned = |basis: &Basis, count| basis.leading(count).to_owned();
+        if self.kernel.taps == 1 && self.responses.is_none() {
+            // The bases of one matrix are the best pair as they are, from one decomposition.
+            let (_, channels) = both_bases(self.kernel.tap(0).as_ref());
+            return owned(&channels, s);
+        }
+        let of_responses = self.responses.as_ref().map(|responses| &responses.basis);
+        let mut filters = owned(of_responses.unwrap_or_else(|| self.filters()), m);
+        let mut channels = owned(self.channels(), s);
+        let fixed = of_responses.is_some();
+        refine(&self.kernel, &mut filters, &mut channels, fixed);
+        channels
     }
 
     /// The best fit of a choice, whose cost was [checked](Choice::cost).
     pub(crate) fn fit(&self, choice: &Choice, cost: &LayerCost) -> Fit {
         let [m, s] = [cost.primary, cost.primary_channels];
         let of_responses = self.responses.as_ref().map(|responses| &responses.basis);
-        let filters = of_responses.unwrap_or_else(|| self.filters());
         let combine = |filters: &Basis| match cost.rank {
             None => Combination::of_projection(filters.independent(m), m),
             Some(rank) => Combination::of_rank(filters, m, rank),
         };
         let (filters, channels) = if cost.secondary_channels == 0 {
+            let filters = of_responses.unwrap_or_else(|| self.filters());
             (combine(filters), None)
         } else {
-            let mut kept = filters.leading(m).to_owned();
-            let mut channels = self.channels().leading(s).to_owned();
-            // The bases of one matrix are the best pair as they are.
-            if self.kernel.taps > 1 || of_responses.is_some() {
-                let fixed = of_responses.is_some();
-                refine(&self.kernel, &mut kept, &mut channels, fixed);
-            }
+            let channels = self.best_channels(m, s);
             let filters = match of_responses {
                 Some(responses) => combine(responses),
                 None => combine(&projected_basis(&self.kernel, &channels)),
@@ -241,7 +240,10 @@ impl<'a> Decomposition<'a> {
 
     /// What every size of both sides keeps of the filters.
     pub(crate) fn energies(&self) -> Energies {
-        Energies::new(&self.kernel, self.filters(), self.channels())
+        match self.kernel.taps {
+            1 => Energies::of_matrix(&self.kernel),
+            _ => Energies::new(&self.kernel, self.filters(), self.channels()),
+        }
     }
 }
 
@@ -447,15 +449,34 @@ fn refine(kernel: &Taps, filters: &mut Mat<f64>, channels: &mut Mat<f64>, fixed_
     }
 }
 
-/// What every number of filters and of channels keeps of the squares of all filters: a sum over a
-/// corner of the kernel in the bases of both sides.
+/// What every number of filters and of channels keeps of the squares of all filters.
 pub(crate) struct Energies {
-    /// `[filters + 1, channels + 1]`: of the first vectors of each basis.
-    sums: Mat<f64>,
+    kept: Kept,
     energy: f64,
 }
 
+enum Kept {
+    /// `[filters + 1, channels + 1]`: the sum over a corner of the kernel in the bases of both sides.
+    Corners(Mat<f64>),
+    /// Of a pointwise kernel, which is diagonal in its bases: the sum of the first squares.
+    Diagonal(Vec<f64>),
+}
+
 impl Energies {
+    /// Of a kernel of one tap.
+    fn of_matrix(kernel: &Taps) -> Self {
+        let sums = singular_values(kernel.tap(0).as_ref())
+            .into_iter()
+            .scan(0.0, |sum, value| {
+                *sum += value * value;
+                Some(*sum)
+            });
+        Self {
+            kept: Kept::Diagonal(iter::once(0.0).chain(sums).collect()),
+            energy: kernel.energy(),
+        }
+    }
+
     fn new(kernel: &Taps, filters: &Basis, channels: &Basis) -> Self {
         let size = [filters.vectors.ncols(), channels.vectors.ncols()];
         let mut sums = Mat::zeros(size[0] + 1, size[1] + 1);
@@ -474,17 +495,23 @@ impl Energies {
             }
         }
         Self {
-            sums,
+            kept: Kept::Corners(sums),
             energy: kernel.energy(),
         }
     }
 
     /// The share that is lost, from 0 to 1.
     pub(crate) fn lost(&self, filters: usize, channels: usize) -> f64 {
-        let row = filters.min(self.sums.nrows() - 1);
-        let column = channels.min(self.sums.ncols() - 1);
+        let kept = match &self.kept {
+            Kept::Corners(sums) => {
+                let row = filters.min(sums.nrows() - 1);
+                let column = channels.min(sums.ncols() - 1);
+                sums[(row, column)]
+            }
+            Kept::Diagonal(sums) => sums[filters.min(channels).min(sums.len() - 1)],
+        };
         if self.energy > 0.0 {
-            (1.0 - self.sums[(row, column)] / self.energy).clamp(0.0, 1.0)
+            (1.0 - kept / self.energy).clamp(0.0, 1.0)
         } else {
             0.0
         }

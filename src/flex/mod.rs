@@ -19,6 +19,8 @@ mod scratch;
 mod threads;
 mod tiles;
 
+use std::cell::Cell;
+
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
@@ -28,12 +30,46 @@ use extension::LinearConvBackend;
 use operands::{Coefficients, Operands};
 use reorder::inverse;
 
+std::thread_local! {
+    static ENABLED: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `work` by the operations of Burn alone, without this crate's kernel for the flex backend: to
+/// compare the two, as `torch.backends.mkldnn.flags(enabled=False)` does in PyTorch.
+///
+/// It holds for convolutions that this thread starts within `work`, and for their backward passes.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use linearconv::{LinearConv2dConfig, without_kernel};
+///
+/// let device = Device::default();
+/// let conv = LinearConv2dConfig::new([3, 8], [3, 3]).init(&device);
+/// let images = Tensor::ones([1, 3, 28, 28], &device);
+/// let by_kernel = conv.forward(images.clone()).into_data();
+/// let by_burn = without_kernel(|| conv.forward(images)).into_data();
+/// by_kernel.assert_approx_eq::<f32>(&by_burn, Default::default());
+/// ```
+pub fn without_kernel<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was there also where `work` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ENABLED.set(self.0);
+        }
+    }
+    let _before = Before(ENABLED.replace(false));
+    work()
+}
+
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOptions<2>) -> bool {
-    matches!(
-        input.device().inner().as_dispatch(),
-        DispatchDevice::Flex(_)
-    ) && matches!(input.dtype(), DType::F32 | DType::F64)
+    ENABLED.get()
+        && matches!(
+            input.device().inner().as_dispatch(),
+            DispatchDevice::Flex(_)
+        )
+        && matches!(input.dtype(), DType::F32 | DType::F64)
         && input.dtype() == filters.dtype()
         && options.groups == 1
 }
