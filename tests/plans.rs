@@ -483,9 +483,45 @@ fn a_plan_that_is_read_compresses_an_equal_model_alike() {
     assert_eq!(compressed.weights(), fitted.weights());
     assert_eq!(compressed.stem.cost(), fitted.stem.cost());
     let record = compressed.clone().into_record();
-    let loaded = read.apply(network()).expect("valid").load_record(record);
     let output = |network: &Network| to_vec(network.forward(images(&device())));
-    assert_eq!(output(&loaded), output(&compressed));
+    for empty in [read.apply(network()), read.prepare(network())] {
+        let loaded = empty.expect("valid").load_record(record.clone());
+        assert_eq!(output(&loaded), output(&compressed));
+    }
+}
+
+#[test]
+fn a_prepared_model_has_the_shapes_of_a_fitted_one() {
+    let choices = [
+        Choice::new(5, CoefficientsConfig::Full),
+        Choice::new(5, CoefficientsConfig::LowRank { rank: 2 }),
+        Choice::new(5, CoefficientsConfig::Full).with_primary_channels(3),
+        Choice::new(5, CoefficientsConfig::LowRank { rank: 2 }).with_primary_channels(3),
+    ];
+    for choice in choices {
+        let config = Conv2dConfig::new([6, 12], [3, 3]);
+        let model = common::dense(&config, &device());
+        let choices = [("weight".to_string(), choice)].into();
+        let plan = Compression::per_layer(choices).plan(&model).expect("valid");
+        let [fitted, prepared] = [plan.apply(model.clone()), plan.prepare(model.clone())];
+        let (fitted, prepared) = (fitted.expect("valid"), prepared.expect("valid"));
+        assert_eq!(prepared.num_params(), fitted.num_params());
+        let zeros = vec![0.0; model.weight.shape().num_elements()];
+        assert_eq!(to_vec(prepared.weight.val()), zeros, "{choice:?}");
+        let loaded = prepared.load_record(fitted.clone().into_record());
+        assert_eq!(to_vec(loaded.weight.val()), to_vec(fitted.weight.val()));
+    }
+    let plan = Compression::to_parameters(0.5);
+    let plan = plan.plan(&common::dense(
+        &Conv2dConfig::new([6, 12], [3, 3]),
+        &device(),
+    ));
+    let other = common::dense(&Conv2dConfig::new([6, 10], [3, 3]), &device());
+    let error = plan
+        .expect("valid")
+        .prepare(other)
+        .expect_err("other shapes");
+    assert!(matches!(error, Error::OtherModel { .. }), "{error}");
 }
 
 #[test]

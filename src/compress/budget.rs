@@ -112,7 +112,7 @@ impl Compression {
     ///
     /// let loaded = new_model();
     /// let plan = Compression::per_layer(choices).plan(&loaded).unwrap();
-    /// let loaded = plan.apply(loaded).unwrap().load_record(record);
+    /// let loaded = plan.prepare(loaded).unwrap().load_record(record);
     /// assert_eq!(loaded.weight.val().into_data(), model.weight.val().into_data());
     /// ```
     pub fn per_layer(choices: BTreeMap<String, Choice>) -> Self {
@@ -154,6 +154,10 @@ impl Compression {
 
     /// Fit what filters answer to calibration images, in place of the filters themselves, and count
     /// multiply-adds for an image. Layers that did not run are fitted by their filters.
+    ///
+    /// Where a [`BatchNorm`](burn::nn::BatchNorm) is the next layer of the model, and its running
+    /// statistics are those of the answers, a filter counts by what the normalization multiplies it
+    /// by.
     pub fn with_calibration(self, calibration: impl Into<Arc<Calibration>>) -> Self {
         Self {
             calibration: calibration.into(),

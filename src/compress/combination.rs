@@ -36,9 +36,18 @@ impl Combination {
     /// The projection onto the span of orthonormal columns, as `m` of its rows and combinations of
     /// them. That is exact, as `m` rows span the others where there are at most `m` columns.
     ///
+    /// Given weights of the rows, the columns are those of the weighted rows, which the projection
+    /// is applied to; its rows are then without them.
+    ///
     /// # Shapes
     /// - columns: `[rows, at most m]`
-    pub(crate) fn of_projection(columns: MatRef<f64>, m: usize) -> Self {
+    pub(crate) fn of_projection(columns: MatRef<f64>, weights: Option<&[f64]>, m: usize) -> Self {
+        let onto = columns;
+        let unweighted = weights.map(|weights| {
+            let value = |row: usize, column: usize| onto[(row, column)] / weights[row];
+            Mat::from_fn(onto.nrows(), onto.ncols(), value)
+        });
+        let columns = unweighted.as_ref().map_or(columns, Mat::as_ref);
         let (order, solved) = interpolate(columns);
         let [rows, independent] = [columns.nrows(), columns.ncols()];
         // More primary rows than are independent: the others need none of the rest.
@@ -49,7 +58,7 @@ impl Combination {
                 0.0
             }
         });
-        let primary = select_rows(columns, &order[..m]) * columns.transpose();
+        let primary = select_rows(columns, &order[..m]) * onto.transpose();
         Self {
             order,
             primary,
@@ -60,8 +69,16 @@ impl Combination {
     /// `m` rows of a matrix of left singular vectors and values, and combinations of them by
     /// coefficients of a rank, with little error. It is the least where the rank is not below the
     /// smaller of `m` and the number of the other rows.
-    pub(crate) fn of_rank(basis: &Basis, m: usize, rank: usize) -> Self {
-        let exact = Self::of_projection(basis.independent(m), m);
+    pub(crate) fn of_rank(basis: &Basis, weights: Option<&[f64]>, m: usize, rank: usize) -> Self {
+        let weighted = Self::of_weighted_rank(basis, m, rank);
+        match weights {
+            Some(weights) => weighted.without(weights),
+            None => weighted,
+        }
+    }
+
+    fn of_weighted_rank(basis: &Basis, m: usize, rank: usize) -> Self {
+        let exact = Self::of_projection(basis.independent(m), None, m);
         let others = basis.vectors.nrows() - m;
         if rank >= basis.independent(m).ncols().min(others) {
             return exact.with_rank(rank);
@@ -117,6 +134,41 @@ impl Combination {
             order,
         };
         ((rest - combined).squared_norm_l2(), combination)
+    }
+
+    /// The same of rows without their weights.
+    fn without(self, weights: &[f64]) -> Self {
+        let Self {
+            order,
+            mut primary,
+            coefficients:
+                Product {
+                    mut row,
+                    mut column,
+                },
+        } = self;
+        let m = primary.nrows();
+        for (index, filter) in order.iter().enumerate() {
+            let weight = weights[*filter];
+            match index.checked_sub(m) {
+                None => {
+                    let scale = |value: &mut f64| *value /= weight;
+                    primary.row_mut(index).iter_mut().for_each(scale);
+                    let scale = |value: &mut f64| *value *= weight;
+                    let applied = row.as_mut().unwrap_or(&mut column);
+                    applied.col_mut(index).iter_mut().for_each(scale);
+                }
+                Some(index) => {
+                    let scale = |value: &mut f64| *value /= weight;
+                    column.row_mut(index).iter_mut().for_each(scale);
+                }
+            }
+        }
+        Self {
+            order,
+            primary,
+            coefficients: Product { row, column },
+        }
     }
 
     /// The same with coefficients as a product of this rank, which is not below theirs.

@@ -14,6 +14,7 @@ use super::decomposition::{
     Basis, Triangle, both_bases, orthonormal, singular_values, to_matrix, to_tensor, to_values,
 };
 use super::taps::Taps;
+use super::weights::Norm;
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
 use crate::cost::LayerCost;
 use crate::error::Error;
@@ -39,6 +40,30 @@ pub(crate) struct Fit {
 }
 
 impl Fit {
+    /// Zeros of the shapes of a choice, whose cost was [checked](Choice::cost), for a weight of this
+    /// shape; to be replaced by values that are loaded.
+    pub(crate) fn of_zeros(choice: &Choice, cost: &LayerCost, weight: &Tensor<4>) -> Self {
+        let [filters, channels, height, width] = weight.dims();
+        let (device, dtype) = (weight.device(), weight.dtype());
+        let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, (&device, dtype));
+        let order = |length: usize| Tensor::arange(0..length as i64, &device);
+        let [m, s] = [cost.primary, cost.primary_channels];
+        let factors = Factors {
+            row: cost.rank.map(|rank| zeros([rank, m])),
+            column: zeros([filters - m, cost.rank.unwrap_or(m)]),
+        };
+        let channel_coefficients = (s < channels).then(|| zeros([s, channels - s]));
+        Self {
+            primary: Tensor::zeros([m, s, height, width], (&device, dtype)),
+            config: choice.coefficients,
+            factors,
+            order: order(filters),
+            channels: channel_coefficients.map(|values| (values, order(channels))),
+            bias_shift: None,
+            error: 1.0,
+        }
+    }
+
     /// `A`, as new parameters.
     pub(crate) fn coefficients(&self) -> Coefficients {
         self.config.with_values(self.factors.clone())
@@ -72,8 +97,10 @@ pub(crate) struct Layer<'a> {
     pub(crate) weight: &'a Tensor<4>,
     /// Patches of its input: then its outputs are fitted, in place of its filters.
     pub(crate) patches: Option<&'a Taps>,
-    /// Whether there is a bias that can make up for a mean.
-    pub(crate) bias: bool,
+    /// The bias, which can make up for a mean.
+    pub(crate) bias: Option<&'a Tensor<1>>,
+    /// The normalization that may come next.
+    pub(crate) norm: Option<&'a Norm>,
 }
 
 /// What the filters answer to patches of input.
@@ -81,9 +108,11 @@ struct Responses<'a> {
     patches: &'a Taps,
     /// The mean of the patches under each tap, where a bias can make up for it. `[taps][channels]`
     means: Option<Vec<Mat<f64>>>,
+    /// What each filter counts, where the normalization behind the layer is known.
+    weights: Option<Vec<f64>>,
     /// Squares of all responses, the mean included.
     energy: f64,
-    /// Left singular vectors of the responses, the mean left out where there is a bias.
+    /// Left singular vectors of the weighted responses, the mean left out where there is a bias.
     basis: Basis,
 }
 
@@ -92,6 +121,8 @@ struct Responses<'a> {
 pub(crate) struct Decomposition<'a> {
     layer: Layer<'a>,
     kernel: Taps,
+    /// The kernel with its filters weighted, which is what is decomposed.
+    weighted: Taps,
     responses: Option<Responses<'a>>,
     /// Left singular vectors of the filters, and of the channels, once they are asked for.
     filters: OnceCell<Basis>,
@@ -110,9 +141,15 @@ impl<'a> Decomposition<'a> {
             Some(patches) => Some(Responses::new(&layer, &kernel, patches)?),
             None => None,
         };
+        let weights = responses.as_ref().and_then(|of| of.weights.as_ref());
+        let weighted = match weights {
+            Some(weights) => kernel.weighted(weights.clone()),
+            None => kernel.clone(),
+        };
         Ok(Self {
             layer,
             kernel,
+            weighted,
             responses,
             filters: OnceCell::new(),
             channels: OnceCell::new(),
@@ -120,11 +157,11 @@ impl<'a> Decomposition<'a> {
     }
 
     fn filters(&self) -> &Basis {
-        self.filters.get_or_init(|| filters_basis(&self.kernel))
+        self.filters.get_or_init(|| filters_basis(&self.weighted))
     }
 
     fn channels(&self) -> &Basis {
-        self.channels.get_or_init(|| channels_basis(&self.kernel))
+        self.channels.get_or_init(|| channels_basis(&self.weighted))
     }
 
     /// The `s`-dimensional subspace of channels that, with the best `m` of filters, keeps the most.
@@ -139,7 +176,7 @@ impl<'a> Decomposition<'a> {
         let mut filters = owned(of_responses.unwrap_or_else(|| self.filters()), m);
         let mut channels = owned(self.channels(), s);
         let fixed = of_responses.is_some();
-        refine(&self.kernel, &mut filters, &mut channels, fixed);
+        refine(&self.weighted, &mut filters, &mut channels, fixed);
         channels
     }
 
@@ -147,9 +184,10 @@ impl<'a> Decomposition<'a> {
     pub(crate) fn fit(&self, choice: &Choice, cost: &LayerCost) -> Fit {
         let [m, s] = [cost.primary, cost.primary_channels];
         let of_responses = self.responses.as_ref().map(|responses| &responses.basis);
+        let weights = self.responses.as_ref().and_then(|of| of.weights.as_deref());
         let combine = |filters: &Basis| match cost.rank {
-            None => Combination::of_projection(filters.independent(m), m),
-            Some(rank) => Combination::of_rank(filters, m, rank),
+            None => Combination::of_projection(filters.independent(m), weights, m),
+            Some(rank) => Combination::of_rank(filters, weights, m, rank),
         };
         let (filters, channels) = if cost.secondary_channels == 0 {
             let filters = of_responses.unwrap_or_else(|| self.filters());
@@ -158,11 +196,11 @@ impl<'a> Decomposition<'a> {
             let channels = self.best_channels(m, s);
             let filters = match of_responses {
                 Some(responses) => combine(responses),
-                None => combine(&projected_basis(&self.kernel, &channels)),
+                None => combine(&projected_basis(&self.weighted, &channels)),
             };
             (
                 filters,
-                Some(Combination::of_projection(channels.as_ref(), s)),
+                Some(Combination::of_projection(channels.as_ref(), None, s)),
             )
         };
         self.store(choice, &filters, channels.as_ref())
@@ -179,7 +217,7 @@ impl<'a> Decomposition<'a> {
         // P, tap by tap.
         let mut values = std::vec![0.0; m * s * kernel.taps];
         for tap in 0..kernel.taps {
-            let filters = &filters.primary * kernel.tap(tap);
+            let filters = &filters.primary * self.weighted.tap(tap);
             let primary = match channels {
                 Some(channels) => filters * channels.primary.transpose(),
                 None => filters,
@@ -325,8 +363,18 @@ impl<'a> Responses<'a> {
             let sums = |_, column| matrix.col(column).iter().sum::<f64>() / count as f64;
             Mat::from_fn(1, matrix.ncols(), sums)
         };
-        let means = layer.bias.then(|| {
-            let mean = mean_of(&all);
+        let mean = mean_of(&all);
+        let norm = layer.norm.filter(|norm| {
+            let bias = layer.bias.map(|bias| to_values(bias.clone()));
+            let outputs = (0..kernel.rows).map(|filter| {
+                let bias = bias.as_ref().map_or(0.0, |bias| bias[filter]);
+                let variance = all.col(filter).squared_norm_l2() / count as f64;
+                let mean = mean[(0, filter)];
+                (mean + bias, variance - mean * mean)
+            });
+            norm.is_of(outputs)
+        });
+        let means = layer.bias.is_some().then(|| {
             for column in 0..all.ncols() {
                 let mean = mean[(0, column)];
                 all.col_mut(column)
@@ -336,11 +384,19 @@ impl<'a> Responses<'a> {
             let means = (0..patches.taps).map(|tap| mean_of(&patches.tap(tap)));
             means.collect()
         });
+        let weights = norm.map(Norm::weights);
+        if let Some(weights) = &weights {
+            for (column, weight) in weights.iter().enumerate() {
+                let scale = |value: &mut f64| *value *= weight;
+                all.col_mut(column).iter_mut().for_each(scale);
+            }
+        }
         let mut triangle = Triangle::new(kernel.rows);
         triangle.add([all]);
         Ok(Self {
             patches,
             means,
+            weights,
             energy,
             basis: triangle.basis(),
         })

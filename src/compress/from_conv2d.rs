@@ -52,11 +52,13 @@ impl LinearConv2d {
         let weight = conv.weight.val();
         let cost = choice.cost(weight.dims(), conv.groups)?;
         let patches = calibration.map(|input| all_patches(conv, input));
+        let bias = conv.bias.as_ref().map(|bias| bias.val());
         let fit = Decomposition::new(Layer {
             path: "weight",
             weight: &weight,
             patches: patches.transpose()?.as_ref(),
-            bias: conv.bias.is_some(),
+            bias: bias.as_ref(),
+            norm: None,
         })?
         .fit(&choice, &cost);
         let mut primary = Param::from_tensor(fit.primary.clone());

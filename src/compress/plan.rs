@@ -233,7 +233,8 @@ impl PlannedLayer {
             path: &self.path,
             weight: &weight.value,
             patches: patches.as_ref(),
-            bias: weight.bias,
+            bias: weight.bias.as_ref(),
+            norm: weight.norm.as_ref(),
         })?;
         Ok(work(&decomposition))
     }
@@ -443,7 +444,58 @@ impl Plan {
     /// - [`Error::NotFinite`]: a weight that is infinite or no number.
     pub fn apply<M: Module>(&self, model: M) -> Result<M, Error> {
         let weights = Weights::of(&model)?;
-        let groups = super::weights::groups(&model);
+        let found = self.chosen(&model, &weights)?;
+        let fits = threads::map(found, |(layer, choice, weight)| {
+            let fits = layer.fits(weight, &self.calibration, &[choice])?;
+            Ok(fits.into_iter().map(|fit| (layer.path.clone(), fit)))
+        });
+        let fits: Result<Vec<_>, Error> = fits.into_iter().collect();
+        let fits = fits?.into_iter().flatten().collect();
+        Ok(put_in_place(model, &fits))
+    }
+
+    /// The model with its weights split as planned but not fitted: zeros, in whose place a record of
+    /// the compressed model is loaded. It takes no time, where [`apply`](Self::apply) decomposes every
+    /// weight.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::Device;
+    /// use linearconv::{Compression, Plan};
+    ///
+    /// let new_model = || Conv2dConfig::new([32, 64], [3, 3]).init(&Device::default());
+    /// let model = new_model();
+    /// let plan = Compression::to_parameters(0.5).plan(&model).unwrap();
+    /// let model = plan.apply(model).unwrap();
+    /// let (record, json) = (model.clone().into_record(), serde_json::to_string(&plan).unwrap());
+    ///
+    /// let plan: Plan = serde_json::from_str(&json).unwrap();
+    /// let loaded = plan.prepare(new_model()).unwrap().load_record(record);
+    /// assert_eq!(loaded.weight.val().into_data(), model.weight.val().into_data());
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply).
+    pub fn prepare<M: Module>(&self, model: M) -> Result<M, Error> {
+        let weights = Weights::of(&model)?;
+        let zeros = self.chosen(&model, &weights)?.into_iter();
+        let zeros = zeros.map(|(layer, choice, weight)| {
+            let cost = layer.cost_of(&choice)?;
+            let fit = Fit::of_zeros(&choice, &cost, &weight.value);
+            Ok((layer.path.clone(), fit))
+        });
+        let zeros: Result<_, Error> = zeros.collect();
+        Ok(put_in_place(model, &zeros?))
+    }
+
+    /// What is not to stay dense of a model: the layer, its choice and its weight.
+    fn chosen<'a, M: Module>(
+        &'a self,
+        model: &M,
+        weights: &'a Weights,
+    ) -> Result<Vec<(&'a PlannedLayer, Choice, &'a ConvWeight)>, Error> {
+        let groups = super::weights::groups(model);
         let mut found = Vec::new();
         for layer in &self.layers {
             let mut weights = weights.found.iter();
@@ -457,13 +509,7 @@ impl Plan {
                 found.push((layer, choice, weight));
             }
         }
-        let fits = threads::map(found, |(layer, choice, weight)| {
-            let fits = layer.fits(weight, &self.calibration, &[choice])?;
-            Ok(fits.into_iter().map(|fit| (layer.path.clone(), fit)))
-        });
-        let fits: Result<Vec<_>, Error> = fits.into_iter().collect();
-        let fits = fits?.into_iter().flatten().collect();
-        Ok(put_in_place(model, &fits))
+        Ok(found)
     }
 }
 

@@ -212,7 +212,8 @@ impl Reparameterizer for LinearConv {
                 path,
                 weight: &weight,
                 patches: None,
-                bias: false,
+                bias: None,
+                norm: None,
             })?;
             Ok(decomposition.fit(&choice, &cost))
         });

@@ -1,6 +1,7 @@
 //! Filters, or patches of images, as one matrix for each tap of the kernel: rows by channels. No
 //! copy in f64 of all of them is ever made.
 
+use std::sync::Arc;
 use std::vec::Vec;
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -9,7 +10,9 @@ use faer::Mat;
 /// Values of the shape `[rows, channels, taps]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Taps {
-    values: Values,
+    values: Arc<Values>,
+    /// What each row is multiplied by.
+    weights: Option<Arc<Vec<f64>>>,
     pub(crate) rows: usize,
     pub(crate) channels: usize,
     pub(crate) taps: usize,
@@ -43,16 +46,29 @@ impl Taps {
             }
         };
         Self {
-            values,
+            values: Arc::new(values),
+            weights: None,
             rows,
             channels,
             taps,
         }
     }
 
+    /// The same with its rows multiplied, without a copy of the values.
+    pub(crate) fn weighted(&self, weights: Vec<f64>) -> Self {
+        Self {
+            weights: Some(Arc::new(weights)),
+            ..self.clone()
+        }
+    }
+
+    fn weight(&self, row: usize) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| weights[row])
+    }
+
     /// The first row that has a value that is infinite or no number.
     pub(crate) fn first_not_finite(&self) -> Option<usize> {
-        let index = match &self.values {
+        let index = match self.values.as_ref() {
             Values::Single(values) => values.iter().position(|value| !value.is_finite()),
             Values::Double(values) => values.iter().position(|value| !value.is_finite()),
         };
@@ -62,21 +78,26 @@ impl Taps {
     /// The values under one tap, `[rows, channels]`.
     pub(crate) fn tap(&self, tap: usize) -> Mat<f64> {
         let at = |row: usize, channel: usize| (row * self.channels + channel) * self.taps + tap;
-        match &self.values {
+        match self.values.as_ref() {
             Values::Single(values) => Mat::from_fn(self.rows, self.channels, |row, channel| {
-                f64::from(values[at(row, channel)])
+                self.weight(row) * f64::from(values[at(row, channel)])
             }),
             Values::Double(values) => Mat::from_fn(self.rows, self.channels, |row, channel| {
-                values[at(row, channel)]
+                self.weight(row) * values[at(row, channel)]
             }),
         }
     }
 
     /// The sum of the squares of all values.
     pub(crate) fn energy(&self) -> f64 {
-        match &self.values {
-            Values::Single(values) => values.iter().map(|value| f64::from(*value).powi(2)).sum(),
-            Values::Double(values) => values.iter().map(|value| value * value).sum(),
+        let row = self.channels * self.taps;
+        let square = |(index, value): (usize, f64)| (self.weight(index / row) * value).powi(2);
+        match self.values.as_ref() {
+            Values::Single(values) => {
+                let values = values.iter().map(|value| f64::from(*value));
+                values.enumerate().map(square).sum()
+            }
+            Values::Double(values) => values.iter().copied().enumerate().map(square).sum(),
         }
     }
 }

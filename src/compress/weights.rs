@@ -9,6 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::decomposition::to_values;
 use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix};
 use crate::error::Error;
 
@@ -32,8 +33,20 @@ pub(crate) struct ConvWeight {
     pub(crate) path: String,
     pub(crate) id: ParamId,
     pub(crate) value: Tensor<4>,
-    /// Whether the layer has a bias.
-    pub(crate) bias: bool,
+    /// The bias of the layer, `[filters]`.
+    pub(crate) bias: Option<Tensor<1>>,
+    /// The batch normalization whose parameters come next in the model, if it is of as many channels
+    /// as there are filters. Whether the outputs of the layer are what it normalizes, this does not
+    /// tell.
+    pub(crate) norm: Option<Norm>,
+}
+
+/// A batch normalization, channel by channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Norm {
+    pub(crate) gamma: Vec<f64>,
+    pub(crate) mean: Vec<f64>,
+    pub(crate) variance: Vec<f64>,
 }
 
 /// The weight of a layer that is no [`Conv2d`](burn::nn::conv::Conv2d), which compression leaves
@@ -46,6 +59,58 @@ pub struct OtherLayer {
     pub layer: String,
 }
 
+/// What Burn's batch normalization adds to a variance by default. A visitor is not shown what a layer
+/// adds.
+const EPSILON: f64 = 1e-5;
+
+impl Norm {
+    /// Whether this normalizes outputs of these means and variances. Their median channel must be as
+    /// the running statistics have it, for which outputs behind an activation are too different.
+    pub(crate) fn is_of(&self, outputs: impl Iterator<Item = (f64, f64)>) -> bool {
+        let complete = [&self.mean, &self.variance].map(|values| values.len() == self.gamma.len());
+        let statistics = self.mean.iter().zip(&self.variance);
+        let mut differences: Vec<[f64; 2]> = statistics
+            .zip(outputs)
+            .map(|((running_mean, running_variance), (mean, variance))| {
+                let scale = running_variance.max(0.0) + EPSILON;
+                let ratio = (variance.max(0.0) + EPSILON) / scale;
+                [(running_mean - mean).abs() / scale.sqrt(), ratio.ln().abs()]
+            })
+            .collect();
+        let median = |of: usize, differences: &mut Vec<[f64; 2]>| {
+            differences.sort_by(|a, b| a[of].total_cmp(&b[of]));
+            differences
+                .get(differences.len() / 2)
+                .map(|found| found[of])
+        };
+        let means = median(0, &mut differences);
+        let variances = median(1, &mut differences);
+        complete == [true, true]
+            && means.is_some_and(|difference| difference < 0.2)
+            && variances.is_some_and(|difference| difference < 0.5)
+    }
+
+    /// What the outputs of each channel are multiplied by, in proportion: of mean square 1, and none
+    /// so small that what it divides is lost to rounding.
+    pub(crate) fn weights(&self) -> Vec<f64> {
+        let scales = self.gamma.iter().zip(&self.variance);
+        let scales =
+            scales.map(|(gamma, variance)| gamma.abs() / (variance.max(0.0) + EPSILON).sqrt());
+        let mut scales: Vec<f64> = scales.collect();
+        let largest = scales.iter().copied().fold(0.0, f64::max);
+        if !(largest > 0.0 && largest.is_finite()) {
+            return std::vec![1.0; scales.len()];
+        }
+        let least = largest * 1e-3;
+        scales
+            .iter_mut()
+            .for_each(|scale| *scale = scale.max(least));
+        let squares: f64 = scales.iter().map(|scale| scale * scale).sum();
+        let root = (squares / scales.len() as f64).sqrt();
+        scales.iter().map(|scale| scale / root).collect()
+    }
+}
+
 /// A visitor that finds them, by the layers that own them.
 #[derive(Default)]
 pub(crate) struct Weights {
@@ -53,6 +118,9 @@ pub(crate) struct Weights {
     /// The type of the struct, and the name of its field, that is visited.
     owner: (String, String),
     pub(crate) found: Vec<ConvWeight>,
+    /// Whether the parameter that was visited last belongs to the layer that was found last, or to
+    /// its normalization.
+    within_last: bool,
     pub(crate) others: Vec<OtherLayer>,
     reparameterized: Option<Error>,
 }
@@ -91,6 +159,8 @@ impl ModuleVisitor for Weights {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let (owner, field) = (self.owner.0.as_str(), self.owner.1.as_str());
+        let within_last = core::mem::take(&mut self.within_last);
+        let last = self.found.last_mut().filter(|_| within_last);
         match (owner, field, D) {
             ("Struct:Conv2d", "weight", 4) => {
                 let value = param.val();
@@ -99,12 +169,29 @@ impl ModuleVisitor for Weights {
                     path: self.path.join("."),
                     id: param.id,
                     value: value.reshape(shape),
-                    bias: false,
+                    bias: None,
+                    norm: None,
                 });
+                self.within_last = true;
             }
             ("Struct:Conv2d", "bias", 1) => {
-                if let Some(weight) = self.found.last_mut() {
-                    weight.bias = true;
+                if let Some(weight) = last {
+                    weight.bias = Some(param.val().reshape([-1]));
+                    self.within_last = true;
+                }
+            }
+            ("Struct:BatchNorm", "gamma" | "beta" | "running_mean" | "running_var", 1) => {
+                let filters = |weight: &&mut ConvWeight| weight.value.dims()[0];
+                if let Some(weight) = last.filter(|weight| filters(weight) == param.shape()[0]) {
+                    let norm = weight.norm.get_or_insert_default();
+                    let values = to_values(param.val());
+                    match field {
+                        "gamma" => norm.gamma = values,
+                        "running_mean" => norm.mean = values,
+                        "running_var" => norm.variance = values,
+                        _ => {}
+                    }
+                    self.within_last = field != "running_var";
                 }
             }
             (_, "weight", 2..) | ("Struct:LinearConv2d", "primary", 4)
