@@ -57,6 +57,10 @@ struct Args {
     )]
     seeds: Vec<u64>,
 
+    /// Only the rows whose first three columns, joined by spaces, contain this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+
     /// Training images to calibrate with.
     #[arg(long, value_name = "N", default_value_t = 500)]
     calibration_images: usize,
@@ -149,15 +153,15 @@ impl Bench<'_> {
             for sides in ["one", "both"] {
                 let with = |share| with(share, sides, &calibration);
                 let mut sensitivity = Sensitivity::default();
-                with(1.0).measure(
-                    self.network,
-                    &mut sensitivity,
-                    |network| network.forward(images.clone()),
-                    |_| {},
-                )?;
                 for sizes in ["equal shares", "energy", "measured"] {
-                    if metric == "filters" && sizes != "measured" && !first {
+                    let row = format!("{metric} {sides} {sizes}");
+                    let decided = metric == "filters" && sizes != "measured" && !first;
+                    if decided || !row.contains(&self.args.only) {
                         continue;
+                    }
+                    if sizes == "measured" {
+                        let outputs = |network: &AnyNetwork| network.forward(images.clone());
+                        with(1.0).measure(self.network, &mut sensitivity, outputs, |_| {})?;
                     }
                     let mut cells = Vec::new();
                     for share in shares {

@@ -6,6 +6,7 @@ mod common;
 use burn::module::Param;
 use burn::nn::PaddingConfig2d::{Explicit, Same, Valid};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor, TensorData};
 use linearconv::{Choice, CoefficientsConfig, Error, LinearConv2d};
 
@@ -693,5 +694,32 @@ fn what_is_not_finite_is_refused_on_either_side() {
             filter: 7,
         };
         assert_eq!(refused.expect_err("not finite"), expected);
+    }
+}
+
+/// Channels that are combinations of fewer in every pixel cost nothing to leave out, whatever the
+/// filters make of them: those that are kept tell them.
+#[test]
+fn channels_that_others_tell_are_left_out_for_nothing() {
+    for bias in [false, true] {
+        let config = Conv2dConfig::new([6, 10], [3, 3]).with_bias(bias);
+        let conv = dense(&config, &device());
+        let independent: Tensor<4> = tensor([4, 3, 14, 14], 7, &device());
+        let mixing: Tensor<4> = tensor([6, 3, 1, 1], 8, &device());
+        let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        let input = linearconv::conv2d(independent, mixing, None, options);
+        let [m, s] = [6, 3];
+        let choice = Choice::new(m, FULL).with_primary_channels(s);
+        let (layer, error) =
+            LinearConv2d::from_conv2d(&conv, choice, Some(input.clone())).expect("a fit");
+        let rows = responses(&conv, &input);
+        let decomposed = if bias { centred(&rows) } else { rows.clone() };
+        let expected = tail(&decomposed, m, &rows);
+        // A ridge of a millionth.
+        assert!((error - expected).abs() < 1e-3, "{error}, {expected}");
+        let dense = rows_of_outputs(conv.forward(input.clone())).concat();
+        let fitted = rows_of_outputs(layer.forward(input)).concat();
+        let lost = relative_error(&fitted, &dense);
+        assert!(lost < 2.0 * expected + 1e-3, "{lost}, {expected}");
     }
 }

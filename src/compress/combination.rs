@@ -136,6 +136,23 @@ impl Combination {
         ((rest - combined).squared_norm_l2(), combination)
     }
 
+    /// All rows from the primary ones, in the given order, of full coefficients.
+    ///
+    /// # Shapes
+    /// - output: `[rows, m]`
+    pub(crate) fn all_rows(&self) -> Mat<f64> {
+        let m = self.primary.nrows();
+        let column = &self.coefficients.column;
+        let mut rows = Mat::zeros(self.order.len(), m);
+        for (place, row) in self.order.iter().enumerate() {
+            match place.checked_sub(m) {
+                None => rows[(*row, place)] = 1.0,
+                Some(other) => rows.row_mut(*row).copy_from(column.row(other)),
+            }
+        }
+        rows
+    }
+
     /// The same of rows without their weights.
     fn without(self, weights: &[f64]) -> Self {
         let Self {

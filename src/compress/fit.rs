@@ -13,6 +13,7 @@ use super::combination::{Combination, Product};
 use super::decomposition::{
     Basis, Triangle, both_bases, orthonormal, singular_values, to_matrix, to_tensor, to_values,
 };
+use super::regression::ridge_regression;
 use super::taps::Taps;
 use super::weights::Norm;
 use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
@@ -214,20 +215,10 @@ impl<'a> Decomposition<'a> {
         let m = filters.primary.nrows();
         let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
 
-        // P, tap by tap.
-        let mut values = std::vec![0.0; m * s * kernel.taps];
-        for tap in 0..kernel.taps {
-            let filters = &filters.primary * self.weighted.tap(tap);
-            let primary = match channels {
-                Some(channels) => filters * channels.primary.transpose(),
-                None => filters,
-            };
-            for filter in 0..m {
-                for channel in 0..s {
-                    values[(filter * s + channel) * kernel.taps + tap] = primary[(filter, channel)];
-                }
-            }
-        }
+        let primary = self.primary(filters, channels);
+        let columns = primary.ncols();
+        let values = (0..m).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let values: Vec<f64> = values.map(|place| primary[place]).collect();
         let shape = [m, s, height, width];
         let primary = Tensor::<4>::from_data(TensorData::new(values, shape), (&device, dtype));
         let tensor = |matrix: &Mat<f64>| to_tensor(matrix.as_ref(), &device, dtype);
@@ -274,6 +265,36 @@ impl<'a> Decomposition<'a> {
             bias_shift: bias_shift.map(|shift| tensor(&shift).reshape([-1])),
             error,
         }
+    }
+
+    /// `P`: the filters in their own basis, of the channels in theirs. Where responses are fitted, also
+    /// what the channels that are kept tell of those that are not.
+    ///
+    /// # Shapes
+    /// - output: `[m, s · taps]`
+    fn primary(&self, filters: &Combination, channels: Option<&Combination>) -> Mat<f64> {
+        let taps = self.weighted.taps;
+        let of_all_channels = |tap| &filters.primary * self.weighted.tap(tap);
+        let of_tap = |tap| match channels {
+            Some(channels) => of_all_channels(tap) * channels.primary.transpose(),
+            None => of_all_channels(tap),
+        };
+        let parts: Vec<Mat<f64>> = (0..taps).map(of_tap).collect();
+        let by_taps = |row: usize, column: usize| parts[column % taps][(row, column / taps)];
+        let columns = parts[0].ncols() * taps;
+        let mut primary = Mat::from_fn(filters.primary.nrows(), columns, by_taps);
+        if let (Some(responses), Some(channels)) = (&self.responses, channels) {
+            let mixing = channels.all_rows();
+            let mixed = responses.mixed(&mixing);
+            let missing = responses.centred(multiply(responses.patches, |tap| {
+                let difference = of_all_channels(tap) - &parts[tap] * mixing.transpose();
+                difference.transpose().to_owned()
+            }));
+            if let Some(more) = ridge_regression(&mixed, &missing) {
+                primary += more.transpose();
+            }
+        }
+        primary
     }
 
     /// What every size of both sides keeps of the filters.
@@ -400,6 +421,37 @@ impl<'a> Responses<'a> {
             energy,
             basis: triangle.basis(),
         })
+    }
+
+    /// The channels of all patches mixed by a matrix, `[channels, mixed]`; centred where the responses
+    /// are.
+    ///
+    /// # Shapes
+    /// - output: `[patches, mixed · taps]`
+    fn mixed(&self, mixing: &Mat<f64>) -> Mat<f64> {
+        let taps = self.patches.taps;
+        let mut all = Mat::zeros(self.patches.rows, mixing.ncols() * taps);
+        for tap in 0..taps {
+            let mixed = self.patches.tap(tap) * mixing;
+            for column in 0..mixing.ncols() {
+                all.col_mut(column * taps + tap)
+                    .copy_from(mixed.col(column));
+            }
+        }
+        self.centred(all)
+    }
+
+    /// Columns without their means, if the responses are without theirs.
+    fn centred(&self, mut columns: Mat<f64>) -> Mat<f64> {
+        if self.means.is_some() {
+            let count = columns.nrows().max(1) as f64;
+            for column in 0..columns.ncols() {
+                let mean = columns.col(column).iter().sum::<f64>() / count;
+                let centre = |value: &mut f64| *value -= mean;
+                columns.col_mut(column).iter_mut().for_each(centre);
+            }
+        }
+        columns
     }
 
     /// The relative error of the responses, and what the mean of a filter's loses, `[f, 1]`.

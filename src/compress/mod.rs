@@ -9,6 +9,7 @@ mod decomposition;
 mod fit;
 mod from_conv2d;
 mod plan;
+mod regression;
 mod reparameterization;
 mod search;
 mod sensitivity;
