@@ -55,7 +55,8 @@ pub fn conv2d(
 /// - input: `[batch_size, channels_in, height_in, width_in]`
 /// - channels: `[mixed, channels_in]`, of one group
 /// - filters: `[m, channels_in / groups, kernel_height, kernel_width]`, or of `mixed` channels
-/// - order: `[m + n]`, where output `i` is not that of filter `i` but that of filter `order[i]`
+/// - order: `[m + n]`, where output `i` is not that of filter `i` but that of filter `order[i]`.
+///   Another output may show the same filter, and none may.
 /// - bias: `[m + n]`, as the outputs
 /// - output: `[batch_size, m + n, height_out, width_out]`
 pub(crate) fn linear_conv2d(
@@ -73,6 +74,7 @@ pub(crate) fn linear_conv2d(
         channels.as_ref(),
         &filters,
         secondary,
+        order.as_ref(),
         bias.as_ref(),
         &options,
     );
@@ -114,6 +116,7 @@ fn check_shapes(
     channels: Option<&Tensor<2>>,
     filters: &Tensor<4>,
     secondary: usize,
+    order: Option<&Tensor<1, Int>>,
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
 ) {
@@ -137,6 +140,13 @@ fn check_shapes(
         );
     }
     let filters = primary + secondary;
+    if let Some(order) = order {
+        let [length] = order.dims();
+        assert_eq!(
+            length, filters,
+            "the order has {length} filters, there are {filters}"
+        );
+    }
     if let Some(bias) = bias {
         let [length] = bias.dims();
         assert_eq!(
@@ -272,10 +282,26 @@ mod tests {
             Option<Tensor<1>>,
             ConvOptions<2>,
         ) -> Tensor<4>;
-        for case in 0..16 {
-            let [channels, low_rank, bias, order] = [1, 2, 4, 8].map(|bit| case & bit != 0);
+        const ORDERS: [Option<[i64; 11]>; 3] = [
+            None,
+            Some([3, 10, 0, 7, 4, 2, 9, 1, 8, 5, 6]),
+            // Filters that are shown twice, and not at all.
+            Some([3, 10, 10, 7, 3, 2, 9, 1, 8, 5, 3]),
+        ];
+        // Whole images, parts of rows, and enough work for several threads; with and without steps.
+        let same = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+        let inputs = [
+            ([3, 4, 7, 6], options(1)),
+            ([1, 4, 4, 600], options(1)),
+            ([1, 4, 3, 600], same()),
+            ([5, 4, 20, 300], same()),
+        ];
+        let cases = (0..8).flat_map(|case| ORDERS.map(|order| (case, order)));
+        let cases = cases.flat_map(|case| inputs.clone().map(|input| (case, input)));
+        for ((case, order), (size, options)) in cases {
+            let [channels, low_rank, bias] = [1, 2, 4].map(|bit| case & bit != 0);
             let outcome = |path: Path| {
-                let input = leaf([3, 4, 7, 6], 1);
+                let input = leaf(size, 1);
                 let channels = channels.then(|| leaf([3, 4], 7));
                 let filters = leaf([5, if channels.is_some() { 3 } else { 4 }, 3, 3], 2);
                 let row = low_rank.then(|| leaf([2, 5], 3));
@@ -285,9 +311,7 @@ mod tests {
                     row: row.clone(),
                     column: column.clone(),
                 };
-                let order = order.then(|| {
-                    Tensor::from_ints([3, 10, 0, 7, 4, 2, 9, 1, 8, 5, 6], &input.device())
-                });
+                let order = order.map(|order| Tensor::from_ints(order, &input.device()));
                 let output = path(
                     input.clone(),
                     channels.clone(),
@@ -295,7 +319,7 @@ mod tests {
                     Some(factors),
                     order,
                     bias.clone(),
-                    options(1),
+                    options.clone(),
                 );
                 let weights = leaf(output.dims(), 6).detach();
                 let gradients = (output.clone() * weights).sum().backward();
@@ -318,12 +342,74 @@ mod tests {
                 for (a, b) in kernel.iter().zip(operations) {
                     assert!(
                         (a - b).abs() < 1e-9,
-                        "{index}: {a} and {b}, channels {channels}, low rank {low_rank}, bias \
-                         {bias}, order {order}"
+                        "{index}: {a} and {b}, {size:?}, channels {channels}, low rank {low_rank}, \
+                         bias {bias}, order {order:?}"
                     );
                 }
             }
         }
+    }
+
+    /// A gradient in f32 that the bias would leave nothing of, if the maps were taken from the output.
+    #[test]
+    fn a_large_bias_does_not_round_the_gradient_of_coefficients() {
+        let single = |tensor: Tensor<4>, scale: f64| (tensor.detach() * scale).cast(DType::F32);
+        let gradient = |bias: f64| {
+            let input = single(leaf([2, 4, 9, 9], 1), 1e-3);
+            let filters = single(leaf([5, 4, 3, 3], 2), 1.0);
+            let device = input.device();
+            let column = leaf([6, 5], 4).into_data();
+            let column = Tensor::<2>::from_data(column, (&device, DType::F32)).require_grad();
+            let factors = Factors {
+                row: None,
+                column: column.clone(),
+            };
+            let bias = Tensor::full([11], bias, (&device, DType::F32));
+            let output = linear_conv2d(
+                input,
+                None,
+                filters,
+                Some(factors),
+                None,
+                Some(bias),
+                options(1),
+            );
+            let weights = leaf(output.dims(), 6).detach().cast(DType::F32);
+            let gradients = (output * weights).sum().backward();
+            to_vec(column.grad(&gradients).expect("gradient"))
+        };
+        assert_eq!(gradient(1e4), gradient(0.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "the order names filter 11 of 11")]
+    fn an_order_of_other_filters_is_refused() {
+        with_order([3, 11, 0, 7, 4, 2, 9, 1, 8, 5, 6]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the order has 10 filters, there are 11")]
+    fn an_order_of_fewer_filters_is_refused() {
+        with_order([3, 0, 7, 4, 2, 9, 1, 8, 5, 6]);
+    }
+
+    fn with_order<const N: usize>(order: [i64; N]) {
+        let input = leaf([1, 4, 7, 6], 1);
+        let order = Tensor::from_ints(order, &input.device());
+        let factors = Factors {
+            row: None,
+            column: leaf([6, 5], 4),
+        };
+        let filters = leaf([5, 4, 3, 3], 2);
+        linear_conv2d(
+            input,
+            None,
+            filters,
+            Some(factors),
+            Some(order),
+            None,
+            options(1),
+        );
     }
 
     /// Applies filters of 3 channels to an input of 4.

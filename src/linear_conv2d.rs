@@ -246,7 +246,9 @@ pub struct LinearConv2d {
     #[module(skip)]
     pub padding: PaddingConfig2d,
     /// The order of the output channels, `[channels_out]`, where it is not that of the filters:
-    /// output channel `i` is filter `order[i]` of `cat(primary, secondary)`.
+    /// output channel `i` is filter `order[i]` of `cat(primary, secondary)`. A fit puts every filter
+    /// there once; an order that has a filter twice, and another not at all, is as valid. It has no
+    /// gradient.
     pub order: Option<Param<Tensor<1, Int>>>,
     #[module(skip)]
     pub(crate) evaluation: Evaluation,
@@ -261,7 +263,8 @@ impl LinearConv2d {
     ///
     /// # Panics
     /// Panics, as Burn's does, if the input has another number of channels or is smaller than
-    /// the kernel; and if the [`order`](Self::order) is not one of the outputs.
+    /// the kernel; and if the [`order`](Self::order) has another length than the outputs. That it names
+    /// filters that are there is checked on the flex backend alone.
     ///
     /// # Example
     /// ```

@@ -1,81 +1,143 @@
 //! The layer backward: tile by tile, the gradient of the secondary maps joins that of the primary
 //! ones, which then meets the columns once for all filters.
 
+use rayon::prelude::*;
+
 use super::gemm::{Matrix, Write, gemm};
 use super::im2col::{col2im, im2col};
 use super::operands::{Coefficients, Layer, Operands};
 use super::real::Real;
 use super::scratch::with_scratch;
-use super::threads::Threads;
-use super::tiles::{most_pixels, tiles};
+use super::threads::{Part, Threads, divide};
+use super::tiles::{Tile, most_pixels, tiles};
+
+/// Memory in bytes for gradients that threads sum on their own, above which they share the images.
+const SUMS_BYTES: usize = 256 << 20;
+
+/// What the forward pass keeps of the maps of the primary filters, which are the first of each image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept<'a, T> {
+    pub(super) values: &'a [T],
+    /// Maps of an image.
+    pub(super) maps: usize,
+}
 
 /// The gradients of the operands that are wanted.
 ///
 /// # Shapes
-/// - output, where gradients of coefficients are wanted: what
-///   [`forward`](super::forward::forward) returned
 /// - gradient: `[batch_size, m + n, output]`
 pub(super) fn backward<T: Real>(
     layer: &Layer<T>,
     wanted: Operands<bool>,
-    output: Option<&[T]>,
+    kept: Option<Kept<T>>,
     gradient: &[T],
 ) -> Operands<Option<Vec<T>>> {
     let batch_size = layer.batch_size();
-    // Backward there is about twice the work.
-    let threads = Threads::new(batch_size, 2 * layer.multiply_adds());
-    let images = threads.images(batch_size);
     let input = layer.operands.input.values();
     let mut input_gradient = wanted.input.then(|| vec![T::zero(); input.len()]);
-    let mut input_gradients = input_gradient
-        .as_mut()
-        .map(|gradient| gradient.chunks_mut(images * layer.image_in()));
-    let shares = input
-        .chunks(images * layer.image_in())
-        .zip(gradient.chunks(images * layer.image_out()))
-        .enumerate()
-        .map(|(index, (input, gradient))| {
-            let start = index * images * layer.image_out();
-            Share {
-                input,
-                output: output.map(|output| &output[start..start + gradient.len()]),
-                gradient,
-                input_gradient: input_gradients.as_mut().and_then(Iterator::next),
-            }
-        });
     // Of an input each share writes its own part.
     let summed = Operands {
         input: false,
         ..wanted
     };
-    // Collected, then summed in order, so that a result does not depend on who was faster.
-    let sums = threads.map(shares.collect(), |share| {
-        let mut sums = zeros(layer, summed);
-        backward_images(layer, &mut sums, share, threads);
-        sums
-    });
-    let add = |mut total: Vec<T>, sum: Vec<T>| {
-        for (total, sum) in total.iter_mut().zip(sum) {
-            *total += sum;
-        }
-        total
+    let values = layer.operands.zip(summed).values();
+    let values = values.map(|(operand, wanted)| if wanted { operand.len() } else { 0 });
+    let bytes = values.sum::<usize>() * size_of::<T>();
+    let most_shares = SUMS_BYTES / bytes.max(1);
+    // Backward there is about twice the work.
+    let multiply_adds = layer.multiply_adds().saturating_mul(2);
+
+    let mut rest = Share {
+        input,
+        kept,
+        gradient,
+        input_gradient: input_gradient.as_deref_mut(),
     };
-    let sums = sums.into_iter().reduce(|total, sums| {
-        let sums = total.zip(sums);
-        sums.map(|(total, sum)| Some(add(total?, sum?)))
-    });
+    let mut total: Option<Operands<Option<Vec<T>>>> = None;
+    for Part { images, threads } in divide(batch_size, multiply_adds, most_shares) {
+        let (mut part, behind) = rest.split(layer, images);
+        rest = behind;
+        let mut shares = Vec::new();
+        let each = threads.images(images);
+        for start in (0..images).step_by(each) {
+            let (share, behind) = part.split(layer, each.min(images - start));
+            shares.push(share);
+            part = behind;
+        }
+        // Collected, then added in order, so that a result does not depend on who was faster.
+        let sums = threads.map(shares, |share| {
+            let mut sums = zeros(layer, summed);
+            backward_images(layer, &mut sums, share, threads);
+            sums
+        });
+        for sums in sums {
+            total = Some(match total {
+                Some(total) => add(total, sums),
+                None => sums,
+            });
+        }
+    }
     Operands {
         input: input_gradient,
-        ..sums.unwrap_or_else(|| zeros(layer, summed))
+        ..total.unwrap_or_else(|| zeros(layer, summed))
     }
 }
 
-/// The images of one thread.
+/// The sums of two shares, by all threads.
+fn add<T: Real>(
+    total: Operands<Option<Vec<T>>>,
+    sums: Operands<Option<Vec<T>>>,
+) -> Operands<Option<Vec<T>>> {
+    let pairs = total.zip(sums);
+    pairs.map(|(total, sum)| {
+        let (mut total, sum) = (total?, sum?);
+        let values = total.par_iter_mut().with_min_len(1 << 14).zip(sum);
+        values.for_each(|(total, sum)| *total += sum);
+        Some(total)
+    })
+}
+
+/// Some images.
 struct Share<'a, T> {
     input: &'a [T],
-    output: Option<&'a [T]>,
+    kept: Option<Kept<'a, T>>,
     gradient: &'a [T],
     input_gradient: Option<&'a mut [T]>,
+}
+
+impl<'a, T: Real> Share<'a, T> {
+    /// The first images, and the others.
+    fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
+        let (input, other_input) = self.input.split_at(images * layer.image_in());
+        let (gradient, other_gradient) = self.gradient.split_at(images * layer.image_out());
+        let kept = self.kept.map(|Kept { values, maps }| {
+            let (values, others) = values.split_at(images * maps * layer.geometry.output_plane());
+            let others = Kept {
+                values: others,
+                maps,
+            };
+            (Kept { values, maps }, others)
+        });
+        let input_gradient = self.input_gradient.map(|gradient| {
+            let length = images * layer.image_in();
+            gradient.split_at_mut(length)
+        });
+        let (input_gradient, other_input_gradient) = input_gradient.unzip();
+        let (kept, other_kept) = kept.unzip();
+        let first = Self {
+            input,
+            kept,
+            gradient,
+            input_gradient,
+        };
+        let others = Self {
+            input: other_input,
+            kept: other_kept,
+            gradient: other_gradient,
+            input_gradient: other_input_gradient,
+        };
+        (first, others)
+    }
 }
 
 /// Room for the gradients that are wanted.
@@ -84,7 +146,7 @@ fn zeros<T: Real>(layer: &Layer<T>, wanted: Operands<bool>) -> Operands<Option<V
     operands.map(|(operand, wanted)| wanted.then(|| vec![T::zero(); operand.len()]))
 }
 
-/// Computes the gradients of one thread's images: that of the input, and the sums that are wanted.
+/// Computes the gradients of some images: that of the input, and the sums that are wanted.
 fn backward_images<T: Real>(
     layer: &Layer<T>,
     sums: &mut Operands<Option<Vec<T>>>,
@@ -96,7 +158,7 @@ fn backward_images<T: Real>(
     let outputs = layer.outputs();
     let Share {
         input,
-        output,
+        kept,
         gradient,
         mut input_gradient,
     } = share;
@@ -104,14 +166,15 @@ fn backward_images<T: Real>(
     if let Some(input_gradient) = &mut input_gradient {
         input_gradient.fill(T::zero());
     }
-    let tiles = tiles(geometry, input.len() / layer.image_in(), threads);
-    let lengths = [
+    let rows = [
         geometry.filter_size(),
         outputs,
-        output.map_or(0, |_| filters.rows()),
+        kept.map_or(0, |_| filters.rows()),
         2 * layer.rank(),
-    ]
-    .map(|rows| rows * most_pixels(&tiles));
+    ];
+    let images = input.len() / layer.image_in().max(1);
+    let tiles = tiles::<T>(geometry, images, threads, rows.iter().sum());
+    let lengths = rows.map(|rows| rows * most_pixels(&tiles));
     with_scratch(lengths, |[columns, maps, primary_maps, reduced]| {
         for (index, tile) in tiles.into_iter().enumerate() {
             let write = if index == 0 {
@@ -120,24 +183,16 @@ fn backward_images<T: Real>(
                 Write::Add
             };
             let maps = &mut maps[..outputs * tile.pixels];
-            tile.load(geometry, outputs, gradient, maps);
-            if let Some(Some(sums)) = &mut sums.bias {
-                for (sum, map) in sums.iter_mut().zip(maps.chunks_exact(tile.pixels)) {
-                    *sum += map.iter().fold(T::zero(), |sum, value| sum + *value);
-                }
-            }
+            let bias = sums.bias.as_mut().and_then(Option::as_deref_mut);
+            load(layer, &tile, gradient, maps, bias);
 
             let (primary, secondary) = maps.split_at_mut(filters.rows() * tile.pixels);
             if let (Some(coefficients), Some(sums)) =
                 (layer.operands.coefficients, &mut sums.coefficients)
             {
-                let primary_maps = output.map(|output| {
+                let primary_maps = kept.map(|kept| {
                     let maps = &mut primary_maps[..primary.len()];
-                    tile.load(geometry, outputs, output, maps);
-                    for (filter, map) in maps.chunks_exact_mut(tile.pixels).enumerate() {
-                        let bias = layer.bias(filter);
-                        map.iter_mut().for_each(|value| *value -= bias);
-                    }
+                    tile.load(geometry, kept.maps, kept.values, maps);
                     Matrix::new(maps, filters.rows())
                 });
                 let maps = Maps {
@@ -156,7 +211,7 @@ fn backward_images<T: Real>(
                 let columns = if pointwise {
                     images
                 } else {
-                    im2col(geometry, images, &tile.rows, columns, threads);
+                    im2col(geometry, images, &tile, columns, threads);
                     &*columns
                 };
                 let columns = Matrix::new(columns, geometry.filter_size()).transpose();
@@ -169,16 +224,52 @@ fn backward_images<T: Real>(
                     gemm(images, Write::Replace, filters, primary, threads);
                 } else {
                     gemm(columns, Write::Replace, filters, primary, threads);
-                    col2im(geometry, columns, &tile.rows, images, threads);
+                    col2im(geometry, columns, &tile, images, threads);
                 }
             }
         }
     });
 }
 
+/// The gradient of the maps of a tile, in the order of the filters: the sum over the outputs that show
+/// a filter. Adds that of the bias.
+fn load<T: Real>(
+    layer: &Layer<T>,
+    tile: &Tile,
+    gradient: &[T],
+    maps: &mut [T],
+    mut bias: Option<&mut [T]>,
+) {
+    let outputs = layer.outputs();
+    if layer.order.is_some() {
+        maps.fill(T::zero());
+    }
+    for index in 0..outputs {
+        let map = &mut maps[layer.shown(index) * tile.pixels..][..tile.pixels];
+        let mut sum = T::zero();
+        let runs = map.chunks_exact_mut(tile.image_pixels());
+        for (run, place) in runs.zip(tile.places(&layer.geometry, outputs, index)) {
+            let gradient = &gradient[place];
+            match layer.order {
+                None => run.copy_from_slice(gradient),
+                Some(_) => {
+                    let pairs = run.iter_mut().zip(gradient);
+                    pairs.for_each(|(sum, value)| *sum += *value);
+                }
+            }
+            if bias.is_some() {
+                sum = gradient.iter().fold(sum, |sum, value| sum + *value);
+            }
+        }
+        if let Some(bias) = &mut bias {
+            bias[index] += sum;
+        }
+    }
+}
+
 /// A tile's maps where the coefficients act.
 struct Maps<'a, T> {
-    /// What the primary filters computed: the output without its bias.
+    /// What the primary filters computed, without bias.
     primary: Option<Matrix<'a, T>>,
     /// The gradient of the secondary maps.
     secondary: Matrix<'a, T>,

@@ -4,61 +4,91 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, TensorData};
 
+use super::backward::Kept;
 use super::operands::{Layer, Operands};
 use super::real::Real;
 use super::{backward, forward};
 
-/// The output of the layer.
+/// The output of the layer and, to be kept for the gradients of coefficients, a tensor that begins
+/// with the maps of the primary filters, without bias. That is the output itself where it will do.
 ///
 /// # Shapes
-/// - output: `[batch_size, m + n, output]`
-pub(super) fn forward(operands: Operands<FlexTensor>, options: &ConvOptions<2>) -> FlexTensor {
+/// - output: `[batch_size, m + n, height, width]`
+/// - kept: `[batch_size, m or m + n, height, width]`
+pub(super) fn forward(
+    operands: Operands<FlexTensor>,
+    order: Option<&[usize]>,
+    options: &ConvOptions<2>,
+    keep: bool,
+) -> (FlexTensor, Option<FlexTensor>) {
     let operands = operands.map(|tensor| tensor.to_contiguous());
     match operands.input.dtype() {
-        DType::F64 => forward_in::<f64>(&operands, options),
-        _ => forward_in::<f32>(&operands, options),
+        DType::F64 => forward_in::<f64>(&operands, order, options, keep),
+        _ => forward_in::<f32>(&operands, order, options, keep),
     }
 }
 
 /// The gradients of the operands that are wanted, from the output's.
 ///
 /// # Shapes
-/// - output, where gradients of coefficients are wanted: what [`forward`] returned
-/// - gradient: `[batch_size, m + n, output]`
+/// - kept, where gradients of coefficients are wanted: what [`forward`] kept
+/// - gradient: `[batch_size, m + n, height, width]`
 pub(super) fn backward(
     operands: Operands<FlexTensor>,
+    order: Option<&[usize]>,
     wanted: Operands<bool>,
-    output: Option<FlexTensor>,
+    kept: Option<FlexTensor>,
     gradient: FlexTensor,
     options: &ConvOptions<2>,
 ) -> Operands<Option<FlexTensor>> {
     let operands = operands.map(|tensor| tensor.to_contiguous());
-    let output = output.map(|output| output.to_contiguous());
+    let kept = kept.map(|kept| kept.to_contiguous());
     let gradient = gradient.to_contiguous();
     match operands.input.dtype() {
-        DType::F64 => backward_in::<f64>(&operands, wanted, output, gradient, options),
-        _ => backward_in::<f32>(&operands, wanted, output, gradient, options),
+        DType::F64 => backward_in::<f64>(&operands, order, wanted, kept, gradient, options),
+        _ => backward_in::<f32>(&operands, order, wanted, kept, gradient, options),
     }
 }
 
-fn forward_in<T: Real>(operands: &Operands<FlexTensor>, options: &ConvOptions<2>) -> FlexTensor {
-    let layer = Layer::<T>::new(operands, options);
-    let output = forward::forward(&layer);
+fn forward_in<T: Real>(
+    operands: &Operands<FlexTensor>,
+    order: Option<&[usize]>,
+    options: &ConvOptions<2>,
+    keep: bool,
+) -> (FlexTensor, Option<FlexTensor>) {
+    let layer = Layer::<T>::new(operands, order, options);
+    // Of an output with a bias the maps could be had back only with the rounding of their sum.
+    let apart = order.is_some() || operands.bias.is_some();
+    let length = layer.batch_size() * layer.image_primary();
+    let mut kept = (keep && apart).then(|| vec![T::zero(); length]);
+    let output = forward::forward(&layer, kept.as_deref_mut());
     let [height, width] = layer.geometry.output;
-    let shape = [layer.batch_size(), layer.outputs(), height, width];
-    FlexTensor::from_data(TensorData::new(output, shape))
+    let tensor = |values: Vec<T>, maps| {
+        let shape = [layer.batch_size(), maps, height, width];
+        FlexTensor::from_data(TensorData::new(values, shape))
+    };
+    let output = tensor(output, layer.outputs());
+    let kept = match kept {
+        Some(kept) => Some(tensor(kept, layer.operands.filters.rows())),
+        None => keep.then(|| output.clone()),
+    };
+    (output, kept)
 }
 
 fn backward_in<T: Real>(
     operands: &Operands<FlexTensor>,
+    order: Option<&[usize]>,
     wanted: Operands<bool>,
-    output: Option<FlexTensor>,
+    kept: Option<FlexTensor>,
     gradient: FlexTensor,
     options: &ConvOptions<2>,
 ) -> Operands<Option<FlexTensor>> {
-    let layer = Layer::<T>::new(operands, options);
-    let output = output.as_ref().map(T::values);
-    let gradients = backward::backward(&layer, wanted, output, T::values(&gradient));
+    let layer = Layer::<T>::new(operands, order, options);
+    let kept = kept.as_ref().map(|kept| Kept {
+        values: T::values(kept),
+        maps: kept.layout().shape()[1],
+    });
+    let gradients = backward::backward(&layer, wanted, kept, T::values(&gradient));
     gradients.zip(operands.as_ref()).map(|(gradient, operand)| {
         let shape = operand.layout().shape().clone();
         gradient.map(|gradient| FlexTensor::from_data(TensorData::new(gradient, shape)))

@@ -18,23 +18,15 @@ use burn::tensor::ops::ConvOptions;
 
 use super::call;
 use super::operands::{MAX_OPERANDS, Operands};
-use super::reorder::reorder;
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait LinearConvBackend: Backend {
     /// The convolution with primary filters and, given coefficients, with the filters that these
-    /// combine from them.
+    /// combine from them. Given an order, output `i` shows filter `order[i]`.
     fn linear_conv2d(
         #[extension_type] operands: Tensors<Self>,
+        order: Option<Vec<usize>>,
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self>;
-
-    /// Images whose channel `i` is channel `order[i]` of the given ones, and the order that undoes
-    /// this one, for the way back.
-    fn reorder_channels(
-        images: FloatTensor<Self>,
-        order: Vec<usize>,
-        undo: Vec<usize>,
     ) -> FloatTensor<Self>;
 }
 
@@ -79,81 +71,52 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
 }
 
 impl LinearConvBackend for Flex {
-    fn linear_conv2d(operands: Tensors<Self>, options: ConvOptions<2>) -> FlexTensor {
-        call::forward(operands, &options)
-    }
-
-    fn reorder_channels(images: FlexTensor, order: Vec<usize>, _undo: Vec<usize>) -> FlexTensor {
-        reorder(&images, &order)
+    fn linear_conv2d(
+        operands: Tensors<Self>,
+        order: Option<Vec<usize>>,
+        options: ConvOptions<2>,
+    ) -> FlexTensor {
+        let (output, _) = call::forward(operands, order.as_deref(), &options, false);
+        output
     }
 }
 
 impl<C: CheckpointStrategy> LinearConvBackend for Autodiff<Flex, C> {
-    fn linear_conv2d(operands: Tensors<Self>, options: ConvOptions<2>) -> FloatTensor<Self> {
+    fn linear_conv2d(
+        operands: Tensors<Self>,
+        order: Option<Vec<usize>>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
         // A step has a fixed number of parents; nobody tracks one that is absent.
         let absent = || FloatTensor::<Self>::new(FlexTensor::empty([0].into(), DType::F32)).node();
         let mut nodes = operands.as_ref().map(FloatTensor::<Self>::node).values();
         let parents = array::from_fn(|_| nodes.next().unwrap_or_else(absent));
         let wanted = operands.as_ref().map(FloatTensor::<Self>::is_tracked);
-        let forward = |operands: Tensors<Self>| {
-            call::forward(operands.map(FloatTensor::<Self>::into_primitive), &options)
+        let forward = |operands: Tensors<Self>, keep| {
+            let operands = operands.map(FloatTensor::<Self>::into_primitive);
+            call::forward(operands, order.as_deref(), &options, keep)
         };
         match LinearConvBackward
             .prepare::<C>(parents)
             .compute_bound()
             .stateful()
         {
-            OpsKind::UnTracked(prep) => prep.finish(forward(operands)),
+            OpsKind::UnTracked(prep) => prep.finish(forward(operands, false).0),
             OpsKind::Tracked(mut prep) => {
                 let nodes = operands.as_ref().map(|tensor| prep.checkpoint(tensor));
-                let output = forward(operands);
-                let keep_output = wanted
+                let keep = wanted
                     .coefficients
                     .is_some_and(|wanted| wanted.column || wanted.row == Some(true));
+                let (output, kept) = forward(operands, keep);
                 let state = State {
                     nodes,
                     wanted,
-                    output: keep_output.then(|| output.clone()),
+                    kept,
+                    order,
                     options,
                 };
                 prep.finish(state, output)
             }
-        }
-    }
-
-    fn reorder_channels(
-        images: FloatTensor<Self>,
-        order: Vec<usize>,
-        undo: Vec<usize>,
-    ) -> FloatTensor<Self> {
-        let output = reorder(images.primitive(), &order);
-        match ReorderBackward
-            .prepare::<C>([images.node()])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::UnTracked(prep) => prep.finish(output),
-            OpsKind::Tracked(prep) => prep.finish(undo, output),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct ReorderBackward;
-
-impl Backward<Flex, 1> for ReorderBackward {
-    type State = Vec<usize>;
-
-    fn backward(
-        self,
-        ops: Ops<Vec<usize>, 1>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = gradients.consume::<Flex>(&ops.node);
-        let [parent] = ops.parents;
-        if let Some(parent) = parent {
-            gradients.register::<Flex>(parent.id, reorder(&gradient, &ops.state));
         }
     }
 }
@@ -166,8 +129,9 @@ struct LinearConvBackward;
 struct State {
     nodes: Operands<NodeId>,
     wanted: Operands<bool>,
-    /// Kept where coefficients are trained: it holds the maps of the primary filters.
-    output: Option<FlexTensor>,
+    /// The maps of the primary filters, where coefficients are trained.
+    kept: Option<FlexTensor>,
+    order: Option<Vec<usize>>,
     options: ConvOptions<2>,
 }
 
@@ -184,11 +148,12 @@ impl Backward<Flex, MAX_OPERANDS> for LinearConvBackward {
         let State {
             nodes,
             wanted,
-            output,
+            kept,
+            order,
             options,
         } = ops.state;
         let operands = nodes.map(|node| checkpointer.retrieve_node_output::<FlexTensor>(node));
-        let computed = call::backward(operands, wanted, output, gradient, &options);
+        let computed = call::backward(operands, order.as_deref(), wanted, kept, gradient, &options);
         for (node, gradient) in nodes.zip(computed).values() {
             if let Some(gradient) = gradient {
                 gradients.register::<Flex>(node, gradient);

@@ -6,34 +6,80 @@ use super::im2col::im2col;
 use super::operands::{Coefficients, Layer};
 use super::real::Real;
 use super::scratch::with_scratch;
-use super::threads::Threads;
-use super::tiles::{most_pixels, tiles};
+use super::threads::{Part, Threads, divide};
+use super::tiles::{Tile, most_pixels, tiles};
 
 /// Applies the layer.
 ///
 /// # Shapes
 /// - output: `[batch_size, m + n, output]`
-pub(super) fn forward<T: Real>(layer: &Layer<T>) -> Vec<T> {
+/// - kept, which gets the maps of the primary filters without bias: `[batch_size, m, output]`
+pub(super) fn forward<T: Real>(layer: &Layer<T>, mut kept: Option<&mut [T]>) -> Vec<T> {
     let batch_size = layer.batch_size();
-    let threads = Threads::new(batch_size, layer.multiply_adds());
-    let images = threads.images(batch_size);
     let mut output = vec![T::zero(); batch_size * layer.image_out()];
-    let input = layer.operands.input.values();
-    let shares = input
-        .chunks(images * layer.image_in())
-        .zip(output.chunks_mut(images * layer.image_out()));
-    threads.map(shares.collect(), |(input, output)| {
-        forward_images(layer, input, output, threads);
-    });
+    let mut rest = Share {
+        input: layer.operands.input.values(),
+        output: &mut output,
+        kept: kept.as_deref_mut(),
+    };
+    for Part { images, threads } in divide(batch_size, layer.multiply_adds(), usize::MAX) {
+        let (mut part, behind) = rest.split(layer, images);
+        rest = behind;
+        let mut shares = Vec::new();
+        let each = threads.images(images);
+        for start in (0..images).step_by(each) {
+            let (share, behind) = part.split(layer, each.min(images - start));
+            shares.push(share);
+            part = behind;
+        }
+        threads.map(shares, |share| forward_images(layer, share, threads));
+    }
     output
 }
 
-fn forward_images<T: Real>(layer: &Layer<T>, input: &[T], output: &mut [T], threads: Threads) {
+/// Some images.
+struct Share<'a, T> {
+    input: &'a [T],
+    output: &'a mut [T],
+    kept: Option<&'a mut [T]>,
+}
+
+impl<'a, T: Real> Share<'a, T> {
+    /// The first images, and the others.
+    fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
+        let (input, other_input) = self.input.split_at(images * layer.image_in());
+        let (output, other_output) = self.output.split_at_mut(images * layer.image_out());
+        let primary = images * layer.image_primary();
+        let (kept, other_kept) = match self.kept.map(|kept| kept.split_at_mut(primary)) {
+            Some((kept, others)) => (Some(kept), Some(others)),
+            None => (None, None),
+        };
+        let first = Self {
+            input,
+            output,
+            kept,
+        };
+        let others = Self {
+            input: other_input,
+            output: other_output,
+            kept: other_kept,
+        };
+        (first, others)
+    }
+}
+
+fn forward_images<T: Real>(layer: &Layer<T>, share: Share<T>, threads: Threads) {
     let geometry = &layer.geometry;
-    let outputs = layer.outputs();
-    let tiles = tiles(geometry, input.len() / layer.image_in(), threads);
-    let lengths =
-        [geometry.filter_size(), outputs, layer.rank()].map(|rows| rows * most_pixels(&tiles));
+    let Share {
+        input,
+        output,
+        mut kept,
+    } = share;
+    let (filters, outputs) = (layer.operands.filters, layer.outputs());
+    let rows = [geometry.filter_size(), outputs, layer.rank()];
+    let images = input.len() / layer.image_in().max(1);
+    let tiles = tiles::<T>(geometry, images, threads, rows.iter().sum());
+    let lengths = rows.map(|rows| rows * most_pixels(&tiles));
     with_scratch(lengths, |[columns, maps, reduced]| {
         for tile in tiles {
             let images = &input[tile.values(layer.image_in())];
@@ -42,24 +88,38 @@ fn forward_images<T: Real>(layer: &Layer<T>, input: &[T], output: &mut [T], thre
                 images
             } else {
                 let columns = &mut columns[..geometry.filter_size() * tile.pixels];
-                im2col(geometry, images, &tile.rows, columns, threads);
+                im2col(geometry, images, &tile, columns, threads);
                 columns
             };
             let columns = Matrix::new(columns, geometry.filter_size());
             let reduced = &mut reduced[..layer.rank() * tile.pixels];
-            if whole {
-                let output = &mut output[tile.values(layer.image_out())];
-                apply(layer, columns, reduced, output, threads);
+            let mut keep = |maps: &[T]| {
+                if let Some(kept) = &mut kept {
+                    let primary = &maps[..filters.rows() * tile.pixels];
+                    tile.store(geometry, filters.rows(), primary, kept);
+                }
+            };
+            if whole && layer.order.is_none() {
+                // In their place.
+                let maps = &mut output[tile.values(layer.image_out())];
+                apply(layer, columns, reduced, maps, threads);
+                keep(maps);
+                if let Some(bias) = layer.operands.bias {
+                    for (map, bias) in maps.chunks_exact_mut(tile.pixels).zip(bias.values()) {
+                        map.iter_mut().for_each(|value| *value += *bias);
+                    }
+                }
             } else {
                 let maps = &mut maps[..outputs * tile.pixels];
                 apply(layer, columns, reduced, maps, threads);
-                tile.store(geometry, outputs, maps, output);
+                keep(maps);
+                store(layer, &tile, maps, output);
             }
         }
     });
 }
 
-/// Computes the maps of a tile from its columns.
+/// Computes the maps of a tile from its columns, without the bias, in the order of the filters.
 fn apply<T: Real>(
     layer: &Layer<T>,
     columns: Matrix<T>,
@@ -74,11 +134,6 @@ fn apply<T: Real>(
     if let Some(coefficients) = layer.operands.coefficients {
         let primary = Matrix::new(primary, filters.rows());
         combine(coefficients, primary, reduced, secondary, threads);
-    }
-    if let Some(bias) = layer.operands.bias {
-        for (map, bias) in maps.chunks_exact_mut(pixels).zip(bias.values()) {
-            map.iter_mut().for_each(|value| *value += *bias);
-        }
     }
 }
 
@@ -98,4 +153,21 @@ fn combine<T: Real>(
         }
     };
     gemm(secondary, Write::Replace, column, maps, threads);
+}
+
+/// Copies the maps of a tile to the outputs that show them, and adds the bias.
+fn store<T: Real>(layer: &Layer<T>, tile: &Tile, maps: &[T], output: &mut [T]) {
+    let outputs = layer.outputs();
+    for index in 0..outputs {
+        let map = &maps[layer.shown(index) * tile.pixels..][..tile.pixels];
+        let bias = layer.operands.bias.map(|bias| bias.values()[index]);
+        let runs = map.chunks_exact(tile.image_pixels());
+        for (run, place) in runs.zip(tile.places(&layer.geometry, outputs, index)) {
+            let place = &mut output[place];
+            place.copy_from_slice(run);
+            if let Some(bias) = bias {
+                place.iter_mut().for_each(|value| *value += bias);
+            }
+        }
+    }
 }

@@ -9,27 +9,28 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use super::real::Real;
 use super::threads::Threads;
+use super::tiles::Tile;
 
-/// Writes the columns of the given output rows of `images`.
+/// Writes the columns of a tile of `images`.
 ///
 /// # Shapes
 /// - images: `[count, channels, input]`
-/// - columns: `[filter_size, count · rows · output width]`
+/// - columns: `[filter_size, pixels]`
 pub(super) fn im2col<T: Real>(
     geometry: &Geometry,
     images: &[T],
-    rows: &Range<usize>,
+    tile: &Tile,
     columns: &mut [T],
     threads: Threads,
 ) {
-    let windows = windows(geometry, rows);
+    let windows = windows(geometry, tile);
     let plane = geometry.input_plane();
     let of_channel = columns.len() / geometry.channels;
     let fill = |(channel, columns): (usize, &mut [T])| {
         let taps = columns.chunks_exact_mut(of_channel / windows.len());
         for (window, tap) in windows.iter().zip(taps) {
             let images = images.chunks_exact(geometry.channels * plane);
-            let maps = tap.chunks_exact_mut(rows.len() * geometry.output[1]);
+            let maps = tap.chunks_exact_mut(tile.image_pixels());
             for (image, map) in images.zip(maps) {
                 window.copy(&image[channel * plane..][..plane], map);
             }
@@ -44,7 +45,7 @@ pub(super) fn im2col<T: Real>(
     }
 }
 
-/// Adds the columns of the given output rows to `images`: the transpose of [`im2col`]. Clears
+/// Adds the columns of a tile to `images`: the transpose of [`im2col`]. Clears
 /// values of the columns that lie outside of the images.
 ///
 /// # Shapes
@@ -52,11 +53,11 @@ pub(super) fn im2col<T: Real>(
 pub(super) fn col2im<T: Real>(
     geometry: &Geometry,
     columns: &mut [T],
-    rows: &Range<usize>,
+    tile: &Tile,
     images: &mut [T],
     threads: Threads,
 ) {
-    let windows = windows(geometry, rows);
+    let windows = windows(geometry, tile);
     let plane = geometry.input_plane();
     let image = geometry.channels * plane;
     let of_channel = columns.len() / geometry.channels;
@@ -64,7 +65,7 @@ pub(super) fn col2im<T: Real>(
     let add = |columns: &mut [T], images: &mut [T], image: usize, start: usize| {
         let taps = columns.chunks_exact_mut(of_channel / windows.len());
         for (window, tap) in windows.iter().zip(taps) {
-            let maps = tap.chunks_exact_mut(rows.len() * geometry.output[1]);
+            let maps = tap.chunks_exact_mut(tile.image_pixels());
             for (image, map) in images.chunks_exact_mut(image).zip(maps) {
                 window.add(map, &mut image[start..][..plane]);
             }
@@ -82,15 +83,14 @@ pub(super) fn col2im<T: Real>(
     }
 }
 
-/// What each tap of a filter sees from the given output rows.
-fn windows(geometry: &Geometry, rows: &Range<usize>) -> Vec<Window> {
+/// What each tap of a filter sees from the output pixels of a tile.
+fn windows(geometry: &Geometry, tile: &Tile) -> Vec<Window> {
     (0..geometry.taps())
-        .map(|tap| Window::new(geometry, rows, tap))
+        .map(|tap| Window::new(geometry, tile, tap))
         .collect()
 }
 
-/// The part of a channel that one tap of a filter sees, and where it lies in a map of some output
-/// rows.
+/// The part of a channel that one tap of a filter sees, and where it lies in a map of a tile.
 enum Window {
     /// Output and input rows are equally long and in step: one block of the channel is one block
     /// of the map. The block runs over the ends of rows; at an x outside of `inside` the tap sees
@@ -113,20 +113,22 @@ enum Window {
 }
 
 impl Window {
-    fn new(geometry: &Geometry, rows: &Range<usize>, tap: usize) -> Self {
+    fn new(geometry: &Geometry, tile: &Tile, tap: usize) -> Self {
         let offset = geometry.offset(tap);
         let [inside_rows, inside] = [0, 1].map(|axis| geometry.inside(axis, offset[axis]));
+        let (rows, columns) = (&tile.rows, &tile.columns);
+        let inside = inside.start.max(columns.start)..inside.end.min(columns.end);
         let first = inside_rows.start.max(rows.start);
         let end = match inside.is_empty() {
             true => first,
             false => inside_rows.end.min(rows.end).max(first),
         };
-        let width = geometry.output[1];
-        if !geometry.in_step() {
+        let width = columns.len();
+        if !geometry.in_step() || width < geometry.output[1] {
             let run = |row: usize| {
                 let y = (row * geometry.stride[0]).strict_add_signed(offset[0]);
                 let x = (inside.start * geometry.stride[1]).strict_add_signed(offset[1]);
-                let map = (row - rows.start) * width + inside.start;
+                let map = (row - rows.start) * width + inside.start - columns.start;
                 (map, y * geometry.input[1] + x)
             };
             return Self::Rows {
@@ -175,8 +177,13 @@ impl Window {
             } => {
                 output.fill(T::zero());
                 for (map, start) in runs {
+                    let output = &mut output[*map..][..*length];
+                    if *stride == 1 {
+                        output.copy_from_slice(&channel[*start..][..*length]);
+                        continue;
+                    }
                     let values = channel[*start..].iter().step_by(*stride);
-                    for (output, value) in output[*map..][..*length].iter_mut().zip(values) {
+                    for (output, value) in output.iter_mut().zip(values) {
                         *output = *value;
                     }
                 }
@@ -205,8 +212,14 @@ impl Window {
                 stride,
             } => {
                 for (map, start) in runs {
+                    let values = &input[*map..][..*length];
+                    if *stride == 1 {
+                        let sums = channel[*start..][..*length].iter_mut();
+                        sums.zip(values).for_each(|(sum, value)| *sum += *value);
+                        continue;
+                    }
                     let sums = channel[*start..].iter_mut().step_by(*stride);
-                    for (sum, value) in sums.zip(&input[*map..][..*length]) {
+                    for (sum, value) in sums.zip(values) {
                         *sum += *value;
                     }
                 }

@@ -14,7 +14,6 @@ mod geometry;
 mod im2col;
 mod operands;
 mod real;
-mod reorder;
 mod scratch;
 mod threads;
 mod tiles;
@@ -23,12 +22,11 @@ use std::cell::Cell;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::coefficients::Factors;
 use extension::LinearConvBackend;
 use operands::{Coefficients, Operands};
-use reorder::inverse;
 
 std::thread_local! {
     static ENABLED: Cell<bool> = const { Cell::new(true) };
@@ -74,34 +72,10 @@ pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOpt
         && options.groups == 1
 }
 
-/// The values that a selection by a permutation puts in this order.
-fn before_select(values: Tensor<1>, order: &Tensor<1, Int>) -> Tensor<1> {
-    let zeros = values.zeros_like();
-    zeros.select_assign(0, order.clone(), values, IndexingUpdateOp::Add)
-}
-
-/// Images whose channel `i` is channel `order[i]` of the given ones, as one operation.
-///
-/// # Panics
-/// Panics unless the order holds every channel once.
-fn reorder_channels(images: Tensor<4>, order: Tensor<1, Int>) -> Tensor<4> {
-    let order = order
-        .try_to_vec_as::<i64>()
-        .expect("the values of an order");
-    let order: Vec<usize> = order.into_iter().map(|channel| channel as usize).collect();
-    assert_eq!(order.len(), images.dims()[1], "an order of all channels");
-    let undo = inverse(&order);
-    Tensor::from_dispatch(Dispatch::reorder_channels(
-        images.into_dispatch(),
-        order,
-        undo,
-    ))
-}
-
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.
 ///
 /// # Panics
-/// Panics on an order that does not hold every channel once.
+/// Panics on an order that names a filter that is not there.
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
     filters: Tensor<4>,
@@ -110,11 +84,8 @@ pub(crate) fn linear_conv2d(
     bias: Option<Tensor<1>>,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    if let Some(order) = order {
-        let bias = bias.map(|bias| before_select(bias, &order));
-        let output = linear_conv2d(input, filters, factors, None, bias, options);
-        return reorder_channels(output, order);
-    }
+    let [primary, ..] = filters.dims();
+    let count = primary + factors.as_ref().map_or(0, Factors::secondary);
     let operands = Operands {
         input: input.into_dispatch(),
         filters: filters.into_dispatch(),
@@ -124,41 +95,17 @@ pub(crate) fn linear_conv2d(
         }),
         bias: bias.map(Tensor::into_dispatch),
     };
-    Tensor::from_dispatch(Dispatch::linear_conv2d(operands, options))
+    let order = order.map(|order| to_indices(order, count));
+    Tensor::from_dispatch(Dispatch::linear_conv2d(operands, order, options))
 }
 
-#[cfg(test)]
-mod tests {
-    use burn::tensor::{Device, TensorData};
-
-    use super::*;
-
-    fn images(shape: [usize; 4]) -> Tensor<4> {
-        let values: Vec<f32> = (0..shape.iter().product())
-            .map(|index| index as f32)
-            .collect();
-        let device = Device::flex().autodiff();
-        Tensor::from_data(TensorData::new(values, shape), &device).require_grad()
-    }
-
-    #[test]
-    fn reordered_channels_equal_a_selection() {
-        let images = images([2, 5, 3, 4]);
-        let order = Tensor::<1, Int>::from_ints([3, 0, 4, 2, 1], &images.device());
-        let outcome = |output: Tensor<4>| {
-            let gradients = (output.clone() * output.clone().detach()).sum().backward();
-            let gradient = images.grad(&gradients).expect("a gradient");
-            [output.into_data(), gradient.into_data()]
-        };
-        let ours = outcome(reorder_channels(images.clone(), order.clone()));
-        assert_eq!(ours, outcome(images.clone().select(1, order)));
-    }
-
-    #[test]
-    #[should_panic(expected = "[0, 0, 1] is not an order of the channels")]
-    fn a_channel_twice_is_no_order() {
-        let images = images([1, 3, 2, 2]);
-        let order = Tensor::<1, Int>::from_ints([0, 0, 1], &images.device());
-        reorder_channels(images, order);
-    }
+/// The values of an order of filters.
+fn to_indices(order: Tensor<1, Int>, count: usize) -> Vec<usize> {
+    let order = order.try_to_vec_as::<i64>();
+    let order = order.expect("the values of an order").into_iter();
+    let index = |filter: i64| {
+        let index = usize::try_from(filter).ok().filter(|index| *index < count);
+        index.unwrap_or_else(|| panic!("the order names filter {filter} of {count}"))
+    };
+    order.map(index).collect()
 }

@@ -81,15 +81,22 @@ pub(super) const MAX_OPERANDS: usize = 5;
 pub(super) struct Layer<'a, T> {
     pub(super) geometry: Geometry,
     pub(super) operands: Operands<Matrix<'a, T>>,
+    /// Output `i` shows filter `order[i]`, and filter `i` where there is none.
+    pub(super) order: Option<&'a [usize]>,
 }
 
 impl<'a, T: Real> Layer<'a, T> {
     /// Reads contiguous tensors of this element type.
-    pub(super) fn new(tensors: &'a Operands<FlexTensor>, options: &ConvOptions<2>) -> Self {
+    pub(super) fn new(
+        tensors: &'a Operands<FlexTensor>,
+        order: Option<&'a [usize]>,
+        options: &ConvOptions<2>,
+    ) -> Self {
         let shape = |tensor: &FlexTensor| tensor.layout().shape().dims();
         Self {
             geometry: Geometry::new(shape(&tensors.input), shape(&tensors.filters), options),
             operands: tensors.as_ref().map(Matrix::of),
+            order,
         }
     }
 
@@ -105,6 +112,16 @@ impl<'a, T: Real> Layer<'a, T> {
     /// Values of one image of the output.
     pub(super) fn image_out(&self) -> usize {
         self.outputs() * self.geometry.output_plane()
+    }
+
+    /// Values of the maps of the primary filters of one image.
+    pub(super) fn image_primary(&self) -> usize {
+        self.operands.filters.rows() * self.geometry.output_plane()
+    }
+
+    /// The filter that an output shows.
+    pub(super) fn shown(&self, output: usize) -> usize {
+        self.order.map_or(output, |order| order[output])
     }
 
     /// Output channels, `m + n`.
@@ -130,12 +147,7 @@ impl<'a, T: Real> Layer<'a, T> {
         let combination = coefficients.map_or(0, |factors| {
             factors.column.len() + factors.row.map_or(0, |row| row.len())
         });
-        self.geometry.output_plane() * (filters.len() + combination)
-    }
-
-    /// Of one output channel.
-    pub(super) fn bias(&self, filter: usize) -> T {
-        let bias = self.operands.bias;
-        bias.map_or(T::zero(), |bias| bias.values()[filter])
+        let weights = filters.len().saturating_add(combination);
+        self.geometry.output_plane().saturating_mul(weights)
     }
 }

@@ -5,6 +5,9 @@ use std::mem;
 
 use super::real::Real;
 
+/// The scratch memory in bytes that a tile is cut to, and the most that a thread keeps after a call.
+pub(super) const SCRATCH_BYTES: usize = 32 << 20;
+
 /// Calls `work` with buffers of the given lengths, of unspecified content.
 pub(super) fn with_scratch<T: Real, const N: usize, R>(
     lengths: [usize; N],
@@ -15,7 +18,8 @@ pub(super) fn with_scratch<T: Real, const N: usize, R>(
     let mut scratch = T::scratch().take();
     let total = lengths.iter().sum();
     if scratch.len() < total {
-        scratch.resize(total, T::zero());
+        // Not resized: what is in there need not be copied.
+        scratch = vec![T::zero(); total];
     }
     let mut rest = scratch.as_mut_slice();
     let buffers = lengths.map(|length| {
@@ -24,6 +28,8 @@ pub(super) fn with_scratch<T: Real, const N: usize, R>(
         buffer
     });
     let result = work(buffers);
-    T::scratch().set(scratch);
+    if scratch.len() * size_of::<T>() <= SCRATCH_BYTES {
+        T::scratch().set(scratch);
+    }
     result
 }

@@ -5,37 +5,70 @@ use rayon::prelude::*;
 /// Multiply-adds below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 4_000_000;
 
+/// The share of the threads that may be idle while they divide a batch by whole images, as a
+/// fraction of this denominator.
+const IDLE: usize = 10;
+
 /// What the threads divide among them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Threads {
-    /// Nothing: the calling thread computes the batch alone.
+    /// Nothing: the calling thread computes all images alone.
     None,
-    /// The batch: each thread computes this many images alone, at least 1.
+    /// The images: each thread computes this many images alone, at least 1.
     OverBatch { images: usize },
-    /// Each image: there are fewer of them than threads, and all threads work on one tile.
+    /// Each image: all threads work on one tile.
     WithinImage,
 }
 
-impl Threads {
-    /// The division of a batch of which each image takes the given multiply-adds.
-    pub(super) fn new(batch_size: usize, multiply_adds: usize) -> Self {
-        let threads = rayon::current_num_threads();
-        if threads == 1 || batch_size * multiply_adds < WORTH_WAKING {
-            Self::None
-        } else if batch_size < threads {
-            Self::WithinImage
-        } else {
-            Self::OverBatch {
-                images: batch_size.div_ceil(threads),
-            }
-        }
-    }
+/// Consecutive images of a batch, which are computed before the next part begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) images: usize,
+    pub(super) threads: Threads,
+}
 
-    /// The images of a share of the batch, at least 1.
-    pub(super) fn images(self, batch_size: usize) -> usize {
+/// The division of a batch of which each image takes the given multiply-adds, and of which each
+/// thread that computes images alone needs memory of its own, for at most so many threads.
+pub(super) fn divide(batch_size: usize, multiply_adds: usize, most_shares: usize) -> Vec<Part> {
+    let threads = rayon::current_num_threads();
+    let work = batch_size.saturating_mul(multiply_adds);
+    let part = |images, threads| Part { images, threads };
+    if threads == 1 || work < WORTH_WAKING {
+        return vec![part(batch_size, Threads::None)];
+    }
+    if threads > most_shares {
+        return vec![part(batch_size, Threads::WithinImage)];
+    }
+    among(batch_size, threads)
+}
+
+/// By whole images where nearly all threads then have equally many. Elsewhere all threads share the
+/// images that are left over.
+fn among(batch_size: usize, threads: usize) -> Vec<Part> {
+    let over_batch = |images: usize, each: usize| Part {
+        images,
+        threads: Threads::OverBatch { images: each },
+    };
+    let most = batch_size.div_ceil(threads).max(1);
+    if (threads * most - batch_size) * IDLE <= threads * most {
+        return vec![over_batch(batch_size, most)];
+    }
+    let left = Part {
+        images: batch_size % threads,
+        threads: Threads::WithinImage,
+    };
+    match batch_size / threads {
+        0 => vec![left],
+        each => vec![over_batch(batch_size - left.images, each), left],
+    }
+}
+
+impl Threads {
+    /// The images of a share of a part, at least 1.
+    pub(super) fn images(self, part: usize) -> usize {
         match self {
             Self::OverBatch { images } => images,
-            Self::None | Self::WithinImage => batch_size.max(1),
+            Self::None | Self::WithinImage => part.max(1),
         }
     }
 
@@ -57,6 +90,63 @@ impl Threads {
             Self::OverBatch { .. } | Self::WithinImage => {
                 shares.into_par_iter().map(work).collect()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of the time that a division takes, in images that one thread computes.
+    fn time(parts: &[Part], threads: usize) -> f64 {
+        let of = |part: &Part| match part.threads {
+            Threads::None => part.images as f64,
+            Threads::OverBatch { images } => {
+                assert!(part.images.div_ceil(images) <= threads, "{part:?}");
+                images as f64
+            }
+            Threads::WithinImage => part.images as f64 / threads as f64,
+        };
+        parts.iter().map(of).sum()
+    }
+
+    #[test]
+    fn at_most_a_tenth_of_the_threads_is_idle() {
+        for threads in 1..=128 {
+            for batch_size in 1..=256 {
+                let parts = among(batch_size, threads);
+                let images: usize = parts.iter().map(|part| part.images).sum();
+                assert_eq!(images, batch_size);
+                let busy = batch_size as f64 / (threads as f64 * time(&parts, threads));
+                assert!(
+                    busy >= 0.9 - 1e-9,
+                    "{threads} threads, {batch_size} images: {busy}, {parts:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_division_covers_the_batch_whatever_the_sizes() {
+        for (batch_size, multiply_adds) in [(0, 0), (0, usize::MAX), (7, usize::MAX), (7, 1)] {
+            let parts = divide(batch_size, multiply_adds, usize::MAX);
+            let images: usize = parts.iter().map(|part| part.images).sum();
+            assert_eq!(images, batch_size, "{parts:?}");
+        }
+    }
+
+    #[test]
+    fn memory_for_few_shares_leaves_the_images_to_all_threads() {
+        if rayon::current_num_threads() > 1 {
+            let parts = divide(64, 1 << 30, 1);
+            assert_eq!(
+                parts,
+                [Part {
+                    images: 64,
+                    threads: Threads::WithinImage
+                }]
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::geometry::Geometry;
 use super::real::Real;
+use super::scratch::SCRATCH_BYTES;
 use super::threads::Threads;
 
 /// Output pixels of a tile: enough to be worth packing the filters for, few enough for their
@@ -11,43 +12,66 @@ use super::threads::Threads;
 const PIXELS: usize = 256;
 /// The same where all threads work on one tile, and have to wait for each other at its end.
 const SHARED_PIXELS: usize = 1024;
+/// Output pixels of a tile at the least, however much scratch memory a pixel takes.
+const LEAST_PIXELS: usize = 16;
 
-/// Some rows of one image, or all rows of several.
+/// All rows of several images, some rows of one image, or a part of one row.
 #[derive(Debug)]
 pub(super) struct Tile {
     pub(super) images: Range<usize>,
     pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
     /// Output pixels of the tile.
     pub(super) pixels: usize,
 }
 
-/// Tiles of about equal size.
-pub(super) fn tiles(geometry: &Geometry, images: usize, threads: Threads) -> Vec<Tile> {
+/// Tiles of about equal size, for each pixel of which a thread needs so many values of scratch
+/// memory.
+pub(super) fn tiles<T: Real>(
+    geometry: &Geometry,
+    images: usize,
+    threads: Threads,
+    scratch: usize,
+) -> Vec<Tile> {
     let [height, width] = geometry.output;
-    let tile_pixels = match threads.within_image() {
+    let pixels = match threads.within_image() {
         true => SHARED_PIXELS,
         false => PIXELS,
     };
+    let affordable = SCRATCH_BYTES / (size_of::<T>() * scratch.max(1));
+    let tile_pixels = pixels.min(affordable.max(LEAST_PIXELS));
     let each = |total: usize, pixels: usize| {
-        let most = (tile_pixels / pixels).max(1);
+        let most = (tile_pixels / pixels.max(1)).max(1);
         // Of an empty batch there are no tiles, of any size.
         total.div_ceil(total.div_ceil(most).max(1)).max(1)
     };
-    let (images_each, rows_each) = if height * width < tile_pixels {
-        (each(images, height * width), height)
-    } else {
-        (1, each(height, width))
+    let images_each = match height * width < tile_pixels {
+        true => each(images, height * width),
+        false => 1,
+    };
+    let rows_each = match images_each {
+        1 => each(height, width),
+        _ => height.max(1),
+    };
+    let columns_each = match width > tile_pixels {
+        true => each(width, 1),
+        false => width.max(1),
+    };
+    let ranges = |total: usize, each: usize| {
+        let starts = (0..total).step_by(each);
+        starts.map(move |start| start..(start + each).min(total))
     };
     let mut tiles = Vec::new();
-    for image in (0..images).step_by(images_each) {
-        let images = image..(image + images_each).min(images);
-        for row in (0..height).step_by(rows_each) {
-            let rows = row..(row + rows_each).min(height);
-            tiles.push(Tile {
-                pixels: images.len() * rows.len() * width,
-                images: images.clone(),
-                rows,
-            });
+    for images in ranges(images, images_each) {
+        for rows in ranges(height, rows_each) {
+            for columns in ranges(width, columns_each) {
+                tiles.push(Tile {
+                    pixels: images.len() * rows.len() * columns.len(),
+                    images: images.clone(),
+                    rows: rows.clone(),
+                    columns,
+                });
+            }
         }
     }
     tiles
@@ -69,6 +93,11 @@ impl Tile {
         self.images.start * image..self.images.end * image
     }
 
+    /// Output pixels of each of the tile's images.
+    pub(super) fn image_pixels(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+
     /// Copies the tile's part of the first maps of all images, as many as fit.
     ///
     /// # Shapes
@@ -82,7 +111,7 @@ impl Tile {
         tile_maps: &mut [T],
     ) {
         for (filter, map) in tile_maps.chunks_exact_mut(self.pixels).enumerate() {
-            let runs = map.chunks_exact_mut(self.pixels / self.images.len());
+            let runs = map.chunks_exact_mut(self.image_pixels());
             for (run, place) in runs.zip(self.places(geometry, filters, filter)) {
                 run.copy_from_slice(&maps[place]);
             }
@@ -102,7 +131,7 @@ impl Tile {
         maps: &mut [T],
     ) {
         for (filter, map) in tile_maps.chunks_exact(self.pixels).enumerate() {
-            let runs = map.chunks_exact(self.pixels / self.images.len());
+            let runs = map.chunks_exact(self.image_pixels());
             for (run, place) in runs.zip(self.places(geometry, filters, filter)) {
                 maps[place].copy_from_slice(run);
             }
@@ -110,13 +139,15 @@ impl Tile {
     }
 
     /// Where the tile's part of one map is among all maps, image by image.
-    fn places(
+    pub(super) fn places(
         &self,
         geometry: &Geometry,
         filters: usize,
         filter: usize,
     ) -> impl Iterator<Item = Range<usize>> {
-        let [start, end] = [self.rows.start, self.rows.end].map(|row| row * geometry.output[1]);
+        // Rows of a tile are whole where there is more than one, so they lie one after the other.
+        let start = self.rows.start * geometry.output[1] + self.columns.start;
+        let end = start + self.image_pixels();
         let plane = geometry.output_plane();
         self.images.clone().map(move |image| {
             let map = (image * filters + filter) * plane;
