@@ -40,9 +40,10 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 /// ```
 ///
 /// It drives the primary filters of a layer to be linearly independent. The reference adds 0.01
-/// times this loss to the task's, on every tenth batch. The result is part of the autodiff graph;
-/// it is in the type of the first layer, and zero for a module without such layers, in the type of
-/// its first parameter.
+/// times this loss to the task's, on every tenth batch. The result is part of the autodiff graph.
+/// It is in the type of the first layer, and in f32 where that is of half precision, whose range a
+/// sum over many filters leaves. It is zero for a module without such layers, in the type that its
+/// first parameter stands for alike.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -58,11 +59,9 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
 /// ```
 pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
     sum_over(module, Select::Primary, |filters| {
-        let dtype = filters.dtype();
         off_diagonal_correlation(filters, gram_of_symmetric_loss)
             .abs()
             .sum()
-            .cast(dtype)
     })
 }
 
@@ -71,21 +70,20 @@ pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
 /// low-rank coefficients, and of sparse ones before masking, as the reference does.
 ///
 /// The reference adds 0.01 times this norm for the sparse variant. The result is part of the
-/// autodiff graph; it is zero for a module without such layers.
+/// autodiff graph, in the type of [`correlation_loss`]. It is zero for a module without such layers.
 ///
 /// # Shapes
 /// - output: `[1]`
 pub fn coefficient_l1<M: Module>(module: &M) -> Tensor<1> {
-    sum_over(module, Select::Coefficients, |matrix| matrix.abs().sum())
+    sum_over(module, Select::Coefficients, |matrix| {
+        to_summed(matrix).abs().sum()
+    })
 }
 
 /// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway, from the
 /// Gram matrix of the centred rows: all but that works on `[m, m]`, a fraction of the rows' size.
 fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
-    let rows = match rows.dtype() {
-        DType::F16 | DType::BF16 => rows.cast(DType::F32),
-        _ => rows,
-    };
+    let rows = to_summed(rows);
     let ([m, length], device) = (rows.dims(), rows.device());
     let mean = rows.clone().mean_dim(1);
     let centred = rows - mean.clone();
@@ -115,6 +113,20 @@ fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -
     // reads the second of two broadcast layouts of one buffer wrongly (docs/backends.md).
     let inverses = inverse.clone().matmul(inverse.transpose());
     (gram.mask_fill(diagonal, 0.0) * inverses).clamp(-1.0, 1.0)
+}
+
+/// The type in which values of a type are summed: f32 for half precision.
+fn summed(dtype: DType) -> DType {
+    match dtype {
+        DType::F16 | DType::BF16 => DType::F32,
+        dtype => dtype,
+    }
+}
+
+/// In the type in which they are summed.
+fn to_summed(rows: Tensor<2>) -> Tensor<2> {
+    let dtype = summed(rows.dtype());
+    rows.cast(dtype)
 }
 
 /// `rows · rowsᵀ`.
@@ -160,7 +172,7 @@ fn sum_over<M: Module>(module: &M, select: Select, term: fn(Tensor<2>) -> Tensor
         let device = module.devices().into_iter().next().unwrap_or_default();
         let zero = Tensor::<1>::zeros([1], &device);
         match visitor.dtype.filter(DType::is_float) {
-            Some(dtype) => zero.cast(dtype),
+            Some(dtype) => zero.cast(summed(dtype)),
             None => zero,
         }
     })
@@ -210,9 +222,9 @@ impl ModuleVisitor for Sum {
             self.dtype = Some(param.val().dtype());
         }
         if self.selected {
-            self.add(rows(param.val()));
+            self.add(rows(param.val().dequantize()));
         } else if D == 4 && self.select == Select::Primary {
-            self.base = Some(rows(param.val()));
+            self.base = Some(rows(param.val().dequantize()));
         }
     }
 }

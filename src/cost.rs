@@ -103,11 +103,13 @@ impl LayerCost {
 
     /// The dense convolution with as many filters.
     pub fn dense(&self) -> Self {
-        let channels = self.primary_channels + self.secondary_channels;
+        let channels = self
+            .primary_channels
+            .saturating_add(self.secondary_channels);
         Self {
             primary: self.filters(),
             secondary: 0,
-            filter_size: self.taps() * channels,
+            filter_size: self.taps().saturating_mul(channels),
             primary_channels: channels,
             secondary_channels: 0,
             rank: None,
@@ -117,27 +119,38 @@ impl LayerCost {
 
     /// Trainable parameters: primary filters, coefficients of filters and of channels, and bias.
     ///
-    /// Masked coefficients count, the threshold of sparse ones does not.
+    /// Masked coefficients count, the threshold of sparse ones does not. A sum beyond all numbers is
+    /// the largest one, here and in the counts below.
     pub fn parameters(&self) -> usize {
         let bias = if self.bias { self.filters() } else { 0 };
-        let coefficients = self.coefficients() + self.channel_coefficients();
-        self.primary * self.filter_size + coefficients + bias
+        let weights = product([self.primary, self.filter_size]);
+        let sum = weights
+            .saturating_add(self.coefficients())
+            .saturating_add(self.channel_coefficients())
+            .saturating_add(bias as u64);
+        usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
     /// Multiply-adds of a forward pass over these [`Pixels`], bias left out as usual.
-    pub fn multiply_adds(&self, evaluation: Evaluation, pixels: impl Into<Pixels>) -> usize {
+    pub fn multiply_adds(&self, evaluation: Evaluation, pixels: impl Into<Pixels>) -> u64 {
         let pixels = pixels.into();
         match evaluation {
             Evaluation::Auto => self.multiply_adds(self.cheaper(pixels), pixels),
             Evaluation::Factored => {
-                pixels.output * (self.primary * self.filter_size + self.coefficients())
-                    + pixels.input * self.channel_coefficients()
+                let weights = product([self.primary, self.filter_size]);
+                let of_output = weights.saturating_add(self.coefficients());
+                let of_output = of_output.saturating_mul(pixels.output as u64);
+                let channels = self.channel_coefficients();
+                of_output.saturating_add(channels.saturating_mul(pixels.input as u64))
             }
             Evaluation::Materialized => {
                 let dense = self.dense();
-                pixels.output * dense.primary * dense.filter_size
-                    + self.coefficients() * self.filter_size
-                    + self.filters() * self.taps() * self.channel_coefficients()
+                let filters = self.coefficients();
+                let channels = self.channel_coefficients();
+                let taps = product([self.filters(), self.taps()]);
+                product([pixels.output, dense.primary, dense.filter_size])
+                    .saturating_add(filters.saturating_mul(self.filter_size as u64))
+                    .saturating_add(channels.saturating_mul(taps))
             }
         }
     }
@@ -152,8 +165,8 @@ impl LayerCost {
     pub fn cheaper(&self, pixels: impl Into<Pixels>) -> Evaluation {
         let pixels = pixels.into();
         let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
-            .map(|evaluation| self.multiply_adds(evaluation, pixels));
-        let build = self.multiply_adds(Evaluation::Materialized, 0);
+            .map(|evaluation| u128::from(self.multiply_adds(evaluation, pixels)));
+        let build = u128::from(self.multiply_adds(Evaluation::Materialized, 0));
         if self.groups == 1 && 2 * factored <= 2 * materialized + build {
             Evaluation::Factored
         } else {
@@ -176,12 +189,13 @@ impl LayerCost {
         let [factored, dense] = [
             self.multiply_adds(Evaluation::Factored, 1),
             self.dense().multiply_adds(Evaluation::Materialized, 1),
-        ];
+        ]
+        .map(u128::from);
         self.groups == 1 && self.saves() && 5 * factored <= 4 * dense
     }
 
     fn filters(&self) -> usize {
-        self.primary + self.secondary
+        self.primary.saturating_add(self.secondary)
     }
 
     /// Weights of one channel of a filter.
@@ -189,14 +203,24 @@ impl LayerCost {
         self.filter_size / self.primary_channels.max(1)
     }
 
-    fn channel_coefficients(&self) -> usize {
-        self.primary_channels * self.secondary_channels
+    fn channel_coefficients(&self) -> u64 {
+        product([self.primary_channels, self.secondary_channels])
     }
 
-    fn coefficients(&self) -> usize {
+    fn coefficients(&self) -> u64 {
         match self.rank {
-            Some(rank) => rank * (self.secondary + self.primary),
-            None => self.secondary * self.primary,
+            Some(rank) => product([rank, self.filters()]),
+            None => product([self.secondary, self.primary]),
         }
+    }
+}
+
+/// In 64 bits also where sizes have 32; the largest number where that is too small.
+fn product<const N: usize>(factors: [usize; N]) -> u64 {
+    let product = |product: u64, factor: usize| product.saturating_mul(factor as u64);
+    // A zero behind a sum beyond all numbers.
+    match factors.contains(&0) {
+        true => 0,
+        false => factors.into_iter().fold(1, product),
     }
 }

@@ -167,9 +167,9 @@ pub enum Error {
         /// Its value.
         value: f64,
         /// The weights of the smallest plan.
-        smallest: usize,
+        smallest: u64,
         /// The weights of the dense layers.
-        dense: usize,
+        dense: u64,
     },
 
     /// Multiply-adds are to be counted of a layer that no calibration has seen running.

@@ -3,7 +3,12 @@
 //! Two schedules: [`AdaptiveThreshold`], the reference implementation's, and [`CubicRamp`], which
 //! reaches its sparsity exactly. Both set the mask and the threshold of every
 //! [`SparseCoefficients`](crate::SparseCoefficients) inside a module and leave the rest alone, so
-//! a module without any comes back as it was. The mask and the threshold are part of the record.
+//! a module without any comes back as it was. The mask and the threshold are part of the record. A
+//! threshold is in f32 where the coefficients are of half precision, in which its small steps would be
+//! lost.
+//!
+//! Quantized coefficients are pruned by the values that they stand for. A coefficient that is no
+//! number is never masked out: a training that has diverged is to show.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -27,7 +32,7 @@
 use alloc::{vec, vec::Vec};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Tensor, TensorData};
 // Powers and rounding of floats are part of std alone. The import is unused where a dependency
 // links std.
 #[cfg(not(feature = "std"))]
@@ -76,7 +81,8 @@ impl AdaptiveThreshold {
     /// Runs one cycle on every layer with sparse coefficients inside a module.
     pub fn prune<M: Module>(&self, module: M) -> M {
         prune(module, |magnitudes, threshold| {
-            let mask: Vec<bool> = magnitudes.iter().map(|value| *value > threshold).collect();
+            let kept = |magnitude: &f64| *magnitude > threshold || magnitude.is_nan();
+            let mask: Vec<bool> = magnitudes.iter().map(kept).collect();
             let next = self.next_threshold(threshold, zero_share(&mask));
             (mask, next)
         })
@@ -223,15 +229,20 @@ impl<R: Fn(&[f64], f64) -> (Vec<bool>, f64)> ModuleMapper for Pruner<R> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.field {
             Field::Weight => {
-                let values = param.val().into_data();
+                let values = param.val().dequantize().into_data();
                 self.magnitudes = values.iter::<f64>().map(f64::abs).collect();
                 param
             }
             Field::Threshold => param.map(|threshold| {
+                let threshold = threshold.dequantize();
+                let dtype = match threshold.dtype() {
+                    DType::F16 | DType::BF16 => DType::F32,
+                    dtype => dtype,
+                };
                 let present = threshold.clone().into_scalar::<f64>();
                 let next;
                 (self.mask, next) = (self.rule)(&self.magnitudes, present);
-                threshold.full_like(next)
+                Tensor::full(threshold.shape(), next, (&threshold.device(), dtype))
             }),
             Field::Mask | Field::Other => param,
         }

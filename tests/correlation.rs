@@ -220,6 +220,33 @@ fn losses_sum_over_the_linear_convolutions_of_a_module_alone() {
     assert!(model.head.weight.val().grad(&gradients).is_none());
 }
 
+/// Sums that half precision cannot hold: 2048² / 4 coefficients of each layer, and as many
+/// correlations.
+#[test]
+fn losses_of_many_filters_are_finite_in_half_precision() {
+    for dtype in [DType::F16, DType::BF16] {
+        if !device().supports_dtype(dtype) {
+            println!("{dtype:?} is not there");
+            continue;
+        }
+        let config = LinearConv2dConfig::new([2, 2048], [1, 1]);
+        let single: Vec<LinearConv2d> = (0..2)
+            .map(|seed| common::with_values(config.init(&device()), seed))
+            .collect();
+        let single = common::cast(single, DType::F32);
+        let half = common::cast(single.clone(), dtype);
+        for loss in [coefficient_l1, correlation_loss] {
+            let [expected, found] = [loss(&single), loss(&half)];
+            assert_eq!(found.dtype(), DType::F32);
+            assert!(to_vec(expected.clone())[0] > 65_504.0, "beyond f16");
+            assert_close(&to_vec(found / expected), &[1.0], 0.02, "a loss in half");
+        }
+        let dense = BatchNormConfig::new(2).init(&device());
+        let none = coefficient_l1(&common::cast(dense, dtype));
+        assert_eq!(none.dtype(), DType::F32);
+    }
+}
+
 #[test]
 fn coefficient_l1_is_the_norm_of_what_is_stored() {
     let model = mixed();

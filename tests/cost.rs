@@ -72,13 +72,14 @@ fn multiply_adds_are_those_of_the_formulas() {
         ..layer
     };
     for pixels in [1, 10, 1000] {
-        let dense = pixels * 11 * 36;
+        let count = pixels as u64;
+        let dense = count * 11 * 36;
         for evaluation in [Evaluation::Factored, Evaluation::Materialized] {
             assert_eq!(layer.dense().multiply_adds(evaluation, pixels), dense);
         }
         let factored = |cost: LayerCost| cost.multiply_adds(Evaluation::Factored, pixels);
-        assert_eq!(factored(layer), pixels * (5 * 36 + 30));
-        assert_eq!(factored(low_rank), pixels * (5 * 36 + 2 * 11));
+        assert_eq!(factored(layer), count * (5 * 36 + 30));
+        assert_eq!(factored(low_rank), count * (5 * 36 + 2 * 11));
         let materialized = |cost: LayerCost| cost.multiply_adds(Evaluation::Materialized, pixels);
         assert_eq!(materialized(layer), dense + 30 * 36);
         assert_eq!(materialized(low_rank), dense + 2 * 11 * 36);
@@ -114,10 +115,13 @@ fn a_layer_of_both_sides_costs_what_its_factors_do() {
         let materialized =
             |coefficients| output * 12 * 10 * taps + coefficients * s * taps + 12 * taps * s * rest;
         for (cost, coefficients) in [(cost, n * m), (low_rank, 2 * (n + m))] {
-            assert_eq!(of(cost, Evaluation::Factored), factored(coefficients));
+            assert_eq!(
+                of(cost, Evaluation::Factored),
+                factored(coefficients) as u64
+            );
             assert_eq!(
                 of(cost, Evaluation::Materialized),
-                materialized(coefficients)
+                materialized(coefficients) as u64
             );
         }
     }
@@ -163,6 +167,56 @@ fn both_sides_save_and_pay_where_their_coefficients_are_few() {
         assert_eq!((cost.saves(), cost.pays()), (saves, pays), "{cost:?}");
         assert_eq!(saves, cost.parameters() < cost.dense().parameters());
     }
+}
+
+/// What a 32-bit target counts of [2, 64, 224, 224], and sizes that no target could count.
+#[test]
+fn counts_are_of_64_bits_and_end_at_the_largest_number() {
+    let config = LinearConv2dConfig::new([64, 128], [3, 3]);
+    let cost = config.cost().expect("valid");
+    let pixels = 2 * 224 * 224;
+    let expected = 100_352 * (64 * 576 + 64 * 64);
+    assert!(2 * expected > u64::from(u32::MAX), "twice that is compared");
+    assert_eq!(cost.multiply_adds(Evaluation::Factored, pixels), expected);
+    assert_eq!(cost.cheaper(pixels), Evaluation::Factored);
+
+    let sizes = [0, 1, 2, usize::MAX / 2, usize::MAX];
+    for primary in sizes {
+        for filter_size in sizes {
+            for rank in [None, Some(0), Some(usize::MAX)] {
+                let cost = LayerCost {
+                    primary,
+                    secondary: usize::MAX,
+                    filter_size,
+                    primary_channels: 1,
+                    secondary_channels: usize::MAX,
+                    groups: 1,
+                    rank,
+                    bias: true,
+                };
+                assert!(cost.parameters() >= primary.max(filter_size.min(primary)));
+                let _ = (cost.saves(), cost.pays(), cost.dense());
+                for pixels in sizes {
+                    let count = cost.multiply_adds(Evaluation::Auto, pixels);
+                    let other = cost.multiply_adds(Evaluation::Factored, pixels);
+                    assert!(count <= other || cost.cheaper(pixels) == Evaluation::Materialized);
+                }
+            }
+        }
+    }
+    let largest = LayerCost {
+        primary: usize::MAX,
+        secondary: 1,
+        filter_size: 2,
+        primary_channels: 1,
+        secondary_channels: 0,
+        groups: 1,
+        rank: None,
+        bias: false,
+    };
+    assert_eq!(largest.parameters(), usize::MAX);
+    assert_eq!(largest.multiply_adds(Evaluation::Factored, 1), u64::MAX);
+    assert_eq!(largest.multiply_adds(Evaluation::Factored, 0), 0);
 }
 
 #[test]

@@ -244,9 +244,9 @@ fn a_budget_of_multiply_adds_is_kept_and_needs_a_calibration() {
             let compression = Compression::to_multiply_adds(share);
             let plan = plan(compression.with_calibration(calibration.clone()), &network);
             // The body computes a quarter of the pixels that it reads.
-            let dense = 64 * STEM + 16 * (BODY + OTHERS);
+            let dense = (64 * STEM + 16 * (BODY + OTHERS)) as u64;
             assert_eq!(plan.dense_multiply_adds(), dense);
-            let limit = (share * dense as f64) as usize;
+            let limit = (share * dense as f64) as u64;
             assert!(plan.multiply_adds() <= limit, "{share}: {plan}");
             assert!(
                 plan.multiply_adds() > limit * 85 / 100 || plan.error() < 1e-6,

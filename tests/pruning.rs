@@ -6,7 +6,7 @@ mod common;
 use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp, sparsity};
 use linearconv::{
     Coefficients, CoefficientsConfig, Error, LinearConv2d, LinearConv2dConfig, SparseCoefficients,
@@ -249,6 +249,51 @@ fn coefficients_of_channels_are_not_pruned() {
     // Half of the 4·4 of the filters.
     assert_eq!((kept(&pruned), sparsity(&pruned)), (8, 0.5));
     assert_eq!(channels(&pruned), channels(&layer));
+}
+
+/// Steps that half precision rounds away.
+#[test]
+fn a_threshold_of_half_precision_moves_by_small_steps() {
+    for dtype in [DType::F16, DType::BF16] {
+        if !device().supports_dtype(dtype) {
+            println!("{dtype:?} is not there");
+            continue;
+        }
+        let coefficients: Vec<f64> = (1..=100).map(|index| f64::from(index) * 1e-2).collect();
+        let coefficients: Vec<Vec<f64>> = coefficients.chunks(10).map(<[f64]>::to_vec).collect();
+        let mut layer = common::cast(layer(&coefficients).valid(), dtype);
+        let schedule = AdaptiveThreshold::new(0.5, 1e-3).expect("valid");
+        let mut expected = 0.0;
+        for _ in 0..1500 {
+            let zeros = sparsity(&schedule.prune(layer.clone()));
+            layer = schedule.prune(layer);
+            expected = schedule.next_threshold(expected, zeros);
+        }
+        let threshold = sparse(&layer).threshold.val();
+        assert_eq!(threshold.dtype(), DType::F32);
+        assert_close(&to_vec(threshold), &[expected], 1e-4, "the threshold");
+        let reached = sparsity(&layer);
+        assert!((reached - 0.5).abs() <= 0.02, "{dtype:?}: {reached}");
+    }
+}
+
+/// A training that has diverged is to show.
+#[test]
+fn a_coefficient_that_is_no_number_is_kept() {
+    let layer = layer(&[vec![f64::NAN, 0.1], vec![0.2, 0.3], vec![0.4, f64::NAN]]);
+    let schedule = AdaptiveThreshold::new(0.9, 1.0).expect("valid");
+    let mut adaptive = layer.clone();
+    for _ in 0..3 {
+        adaptive = schedule.prune(adaptive);
+    }
+    let ramp = CubicRamp::new(0.66, 0, 1).expect("valid").prune(layer, 1);
+    for layer in [adaptive, ramp] {
+        let mask = sparse(&layer).mask.val().into_data();
+        let mask: Vec<bool> = mask.iter::<bool>().collect();
+        assert_eq!(mask, [true, false, false, false, false, true]);
+        let output = layer.forward(tensor([1, 2, 4, 4], 3, &device().autodiff()));
+        assert!(to_vec(output).iter().any(|value| value.is_nan()));
+    }
 }
 
 #[test]

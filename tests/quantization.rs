@@ -7,7 +7,11 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::quantization::{Calibration, QuantStore, QuantValue};
 use burn::tensor::{DType, Tensor};
-use linearconv::{Evaluation, LinearConv, LinearConv2dConfig};
+use linearconv::pruning::{AdaptiveThreshold, CubicRamp, sparsity};
+use linearconv::{
+    CoefficientsConfig, Evaluation, LinearConv, LinearConv2d, LinearConv2dConfig, coefficient_l1,
+    correlation_loss,
+};
 
 use common::{assert_close, device, tensor, to_vec, variants_of_both_sides};
 
@@ -97,4 +101,44 @@ fn quantized_reparameterized_convolutions_run() {
         let expected = to_vec(dequantized(conv.clone()).forward(input()));
         assert_close(&to_vec(conv.forward(input())), &expected, 1e-5, "quantized");
     }
+}
+
+/// Pruning sees the values that codes stand for.
+#[test]
+fn quantized_layers_are_pruned_as_their_values_are() {
+    let Some(mut quantizer) = quantizer() else {
+        return;
+    };
+    let config = LinearConv2dConfig::new([8, 16], [3, 3])
+        .with_coefficients(CoefficientsConfig::Sparse { sparsity: 0.5 });
+    let layer = with_values(config.init(&device())).quantize_weights(&mut quantizer);
+    assert!(any_quantized(&layer));
+    let floats = dequantized(layer.clone());
+    let ramp = CubicRamp::new(0.5, 0, 1).expect("valid");
+    let adaptive = AdaptiveThreshold::new(0.5, 0.1).expect("valid");
+    let adapt = |mut layer: LinearConv2d| {
+        for _ in 0..30 {
+            layer = adaptive.prune(layer);
+        }
+        layer
+    };
+    for prune in [
+        &|layer| ramp.prune(layer, 1) as _,
+        &adapt as &dyn Fn(_) -> LinearConv2d,
+    ] {
+        let (pruned, expected) = (prune(layer.clone()), prune(floats.clone()));
+        assert!(
+            (0.2..0.8).contains(&sparsity(&pruned)),
+            "{}",
+            sparsity(&pruned)
+        );
+        assert_close(
+            &to_vec(pruned.coefficients.matrix()),
+            &to_vec(expected.coefficients.matrix()),
+            1e-6,
+            "a coefficient",
+        );
+    }
+    let loss = |layer| to_vec(correlation_loss(layer) + coefficient_l1(layer));
+    assert_close(&loss(&layer), &loss(&floats), 1e-4, "losses");
 }

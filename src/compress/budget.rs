@@ -268,8 +268,8 @@ impl Compression {
     ) -> Result<(), Error> {
         check_share(name, share)?;
         let curves = self.curves(plan, unit)?;
-        let dense: usize = curves.iter().map(|curve| curve.0[0].size).sum();
-        let budget = (share * dense as f64) as usize;
+        let dense: u64 = curves.iter().map(|curve| curve.0[0].size).sum();
+        let budget = (share * dense as f64) as u64;
         let goal = Goal {
             name,
             value: share,

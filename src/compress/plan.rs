@@ -157,14 +157,14 @@ impl PlannedLayer {
     }
 
     /// Multiply-adds of the dense layer for its [`pixels`](Self::pixels).
-    pub fn dense_multiply_adds(&self) -> usize {
+    pub fn dense_multiply_adds(&self) -> u64 {
         let dense = self.cost().dense();
         dense.multiply_adds(Evaluation::Materialized, self.pixels)
     }
 
     /// Multiply-adds for its [`pixels`](Self::pixels) as a
     /// [`LinearConv2d`](crate::LinearConv2d): factored, or materialized where it has groups.
-    pub fn multiply_adds(&self) -> usize {
+    pub fn multiply_adds(&self) -> u64 {
         let cost = self.cost();
         let evaluation = match cost.groups {
             1 => Evaluation::Factored,
@@ -206,8 +206,8 @@ impl PlannedLayer {
         let pixels = self.pixels.input.max(self.pixels.output).max(1);
         // What materialized evaluation takes to build the kernel is the most that is counted.
         let factors = self.shape.into_iter().chain([pixels, filters, channels]);
-        let mut factors = factors.chain([4]);
-        let most = factors.try_fold(1usize, usize::checked_mul);
+        let mut factors = factors.chain([4]).map(|factor| factor as u64);
+        let most = factors.try_fold(1, u64::checked_mul);
         match most.filter(|_| !self.shape.contains(&0)) {
             Some(_) => Ok(()),
             None => Err(Error::LayerSize {
@@ -397,13 +397,13 @@ impl Plan {
     }
 
     /// The multiply-adds of all dense layers.
-    pub fn dense_multiply_adds(&self) -> usize {
+    pub fn dense_multiply_adds(&self) -> u64 {
         let layers = self.layers.iter();
         layers.map(PlannedLayer::dense_multiply_adds).sum()
     }
 
     /// The multiply-adds of all layers as they are kept.
-    pub fn multiply_adds(&self) -> usize {
+    pub fn multiply_adds(&self) -> u64 {
         self.layers.iter().map(PlannedLayer::multiply_adds).sum()
     }
 

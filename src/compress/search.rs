@@ -27,7 +27,7 @@ pub(crate) enum Unit {
 pub(crate) struct Candidate {
     pub(crate) choice: Option<Choice>,
     /// In the unit of the budget.
-    pub(crate) size: usize,
+    pub(crate) size: u64,
     pub(crate) loss: f64,
 }
 
@@ -45,7 +45,7 @@ impl Curve {
         Self(std::vec![Candidate {
             choice: None,
             size: match unit {
-                Unit::Parameters => layer.dense_parameters(),
+                Unit::Parameters => layer.dense_parameters() as u64,
                 Unit::MultiplyAdds => layer.dense_multiply_adds(),
             },
             loss: 0.0,
@@ -77,7 +77,7 @@ impl Curve {
                     continue;
                 };
                 let size = match unit {
-                    Unit::Parameters => cost.parameters(),
+                    Unit::Parameters => cost.parameters() as u64,
                     Unit::MultiplyAdds => cost.multiply_adds(Evaluation::Factored, layer.pixels()),
                 };
                 if size >= dense.size || !worth_replacing(layer.shape(), &cost) {
@@ -156,7 +156,7 @@ pub(crate) struct Goal<'a> {
 /// # Errors
 /// [`Error::Budget`], if no choices reach the goal.
 pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
-    let dense: usize = curves.iter().map(|curve| curve.0[0].size).sum();
+    let dense: u64 = curves.iter().map(|curve| curve.0[0].size).sum();
     // `price` is that of all dense weights, against the loss.
     let at = |price: f64| -> Vec<Candidate> {
         let value = |candidate: &Candidate| {

@@ -64,7 +64,7 @@ pub struct Cost {
     /// Trainable parameters.
     pub parameters: usize,
     /// Multiply-adds of a forward pass of one image.
-    pub multiply_adds: usize,
+    pub multiply_adds: u64,
 }
 
 /// The means of an epoch.

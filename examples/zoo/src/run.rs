@@ -134,12 +134,16 @@ impl Run {
     fn print_settings(&self, loaders: &Loaders, cost: Cost, dense: Cost) {
         let settings = &self.settings;
         let (training, recipe) = (&settings.training, &settings.recipe);
-        let line = |name: &str, ours: usize, dense: usize| {
+        let line = |name: &str, ours: u64, dense: u64| {
             let ratio = ours as f64 / dense as f64;
             eprintln!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
         };
         eprintln!("network       {} {}", settings.network, settings.conv);
-        line("parameters", cost.parameters, dense.parameters);
+        line(
+            "parameters",
+            cost.parameters as u64,
+            dense.parameters as u64,
+        );
         line("multiply-adds", cost.multiply_adds, dense.multiply_adds);
         eprintln!(
             "data          {}: {} training, {} validation, {} test images",

@@ -74,7 +74,7 @@ fn row(network: NetworkName, conv: &ConvArgs) -> Result<Vec<String>, Error> {
     let parameters = trainable_parameters(&model);
     let trace = trace(|| model.forward(Tensor::zeros([1, 3, IMAGE_SIDE, IMAGE_SIDE], &device)));
 
-    let millions = |count: usize| format!("{:.1}", count as f64 / 1e6);
+    let millions = |count: u64| format!("{:.1}", count as f64 / 1e6);
     let multiply_adds = |evaluation| millions(trace.multiply_adds(evaluation));
     let paper = paper_cost(network, conv.variant);
     Ok(vec![
@@ -87,7 +87,7 @@ fn row(network: NetworkName, conv: &ConvArgs) -> Result<Vec<String>, Error> {
         multiply_adds(Evaluation::Factored),
         multiply_adds(Evaluation::Auto),
         paper.map_or(String::new(), |paper| {
-            millions((paper.printed_flops * 1e9) as usize)
+            millions((paper.printed_flops * 1e9) as u64)
         }),
     ])
 }

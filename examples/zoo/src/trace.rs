@@ -43,16 +43,20 @@ pub struct Trace {
 impl Trace {
     /// Parameters of the layers.
     pub fn parameters(&self) -> usize {
-        self.sum(|cost, _| cost.parameters())
+        self.layers
+            .iter()
+            .map(|layer| layer.cost.parameters())
+            .sum()
     }
 
     /// Parameters of the layers if they were dense.
     pub fn dense_parameters(&self) -> usize {
-        self.sum(|cost, _| cost.dense().parameters())
+        let dense = self.layers.iter().map(|layer| layer.cost.dense());
+        dense.map(|cost| cost.parameters()).sum()
     }
 
     /// Multiply-adds of the layers; grouped ones are materialized in any case.
-    pub fn multiply_adds(&self, evaluation: Evaluation) -> usize {
+    pub fn multiply_adds(&self, evaluation: Evaluation) -> u64 {
         self.sum(|cost, pixels| match (evaluation, cost.groups) {
             (Evaluation::Factored, 2..) => cost.multiply_adds(Evaluation::Materialized, pixels),
             _ => cost.multiply_adds(evaluation, pixels),
@@ -60,11 +64,11 @@ impl Trace {
     }
 
     /// Multiply-adds of the layers if they were dense.
-    pub fn dense_multiply_adds(&self) -> usize {
+    pub fn dense_multiply_adds(&self) -> u64 {
         self.sum(|cost, pixels| cost.dense().multiply_adds(Evaluation::Materialized, pixels))
     }
 
-    fn sum(&self, term: impl Fn(&LayerCost, Pixels) -> usize) -> usize {
+    fn sum(&self, term: impl Fn(&LayerCost, Pixels) -> u64) -> u64 {
         let layers = self.layers.iter();
         layers.map(|layer| term(&layer.cost, layer.pixels)).sum()
     }

@@ -205,7 +205,7 @@ fn vgg11_records_the_multiply_adds_of_its_layers() {
         2 * 2 * 512 * 9 * 512,
         10 * 512,
     ];
-    let multiply_adds = layers.iter().sum::<usize>();
+    let multiply_adds = layers.iter().sum::<usize>() as u64;
     assert_eq!(trace.multiply_adds(Evaluation::Auto), multiply_adds);
     assert_eq!(multiply_adds, 152_769_536);
 }
