@@ -13,6 +13,8 @@ use burn::train::metric::{
     NumericEntry, SerializedEntry,
 };
 
+use crate::divergence::Watch;
+
 /// What a network answers to a batch.
 #[derive(Clone)]
 pub struct Answers {
@@ -93,6 +95,8 @@ pub struct ImageMean {
     state: NumericMetricState,
     /// Whether the last update has read.
     fresh: bool,
+    /// Who looks at the losses that are read.
+    watch: Option<Watch>,
 }
 
 #[derive(Clone, Copy)]
@@ -122,6 +126,15 @@ impl ImageMean {
             pending_images: 0,
             state: NumericMetricState::new(),
             fresh: false,
+            watch: None,
+        }
+    }
+
+    /// With somebody who looks at what is read.
+    pub(crate) fn with_watch(self, watch: Watch) -> Self {
+        Self {
+            watch: Some(watch),
+            ..self
         }
     }
 
@@ -133,10 +146,13 @@ impl ImageMean {
         }
     }
 
-    fn read(&mut self) -> Result<(), TensorReadError> {
+    fn read(&mut self, learning_rate: Option<f64>) -> Result<(), TensorReadError> {
         if let Some(pending) = self.pending.take() {
             let sum: f64 = pending.try_into_scalar()?;
             let mean = sum / self.pending_images as f64;
+            if let Some(watch) = &self.watch {
+                watch.see(mean, learning_rate);
+            }
             self.state.update(mean, self.pending_images);
             self.pending_images = 0;
             self.reads.add();
@@ -172,7 +188,7 @@ impl Metric for ImageMean {
     fn update(
         &mut self,
         answers: &Answers,
-        _metadata: &MetricMetadata,
+        metadata: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         let sum = match self.quantity {
             Quantity::Loss => answers.loss.clone(),
@@ -186,14 +202,14 @@ impl Metric for ImageMean {
         self.pending_images += answers.images;
         self.fresh = self.read_at.elapsed() >= self.interval;
         if self.fresh {
-            self.read()?;
+            self.read(metadata.lr.as_ref().map(|rate| rate.base()))?;
             return Ok(self.state.compute_update(self.format()));
         }
         Ok(SerializedEntry::not_available(None))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        self.read()?;
+        self.read(None)?;
         self.fresh = true;
         Ok(self.state.compute_final(self.format()))
     }

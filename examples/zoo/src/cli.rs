@@ -173,6 +173,14 @@ impl TrainingArgs {
         self.devices.unwrap_or(1)
     }
 
+    /// A name of results, with the seed where that is not the usual one.
+    pub(crate) fn with_seed(&self, name: String) -> String {
+        match self.seed {
+            0 => name,
+            seed => format!("{name}-seed-{seed}"),
+        }
+    }
+
     /// The network for the data set, with convolutions of this kind.
     pub fn network_config(&self, conv: ConvConfig) -> NetworkConfig {
         NetworkConfig {

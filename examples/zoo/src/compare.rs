@@ -1,12 +1,16 @@
 //! The variants of one network, trained one after another.
 
+use std::path::Path;
+
 use clap::Parser;
 
 use crate::Error;
 use crate::cli::{Args, ConvArgs, TrainingArgs, Variant};
 use crate::models::NetworkName;
+use crate::output::say;
 use crate::report::Report;
 use crate::run::execute;
+use crate::settings::{Settings, State};
 use crate::table::{Format, Table};
 
 /// Train a network dense and as variants of LinearConv, with the same data and seed, and print one
@@ -42,31 +46,52 @@ const HEADER: [&str; 8] = [
     "step of dense",
 ];
 
-/// Trains the variants, each into a folder of its own under `--out-dir`.
+/// Trains the variants, each into a folder of its own under `--out-dir`. What was finished there before
+/// is not trained again, and what was begun goes on.
 ///
 /// # Errors
-/// Those of [`execute`].
+/// Those of [`execute`]; before the first training all that can be known then.
 pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
-    let mut table = Table::new(args.format, 2, &HEADER);
-    let mut dense_step = None;
-    for variant in &args.variants {
+    let name = format!("{}-compare-{}", args.network, args.training.dataset);
+    let parent = match &args.training.out_dir {
+        Some(parent) => parent.clone(),
+        None => Path::new("runs").join(args.training.with_seed(name)),
+    };
+    let mut runs = Vec::new();
+    for (index, variant) in args.variants.iter().enumerate() {
         let conv = ConvArgs::new(*variant);
+        let slug = conv.slug();
+        if args.variants[..index].contains(variant) {
+            return Err(Error::Flags(format!("--variants has {slug} twice")));
+        }
+        conv.policy(args.network).map_err(Error::Flags)?;
+        let folder = parent.join(slug);
         let training = TrainingArgs {
-            out_dir: args
-                .training
-                .out_dir
-                .as_ref()
-                .map(|parent| parent.join(conv.slug())),
+            out_dir: Some(folder.clone()),
             ..args.training.clone()
         };
-        let args_of_run = Args {
+        let settings = Settings::new(args.network, conv.clone(), training.clone())?;
+        let state = settings.state(&folder)?;
+        runs.push((*variant, conv, training, folder, state));
+    }
+    let mut table = Table::new(args.format, 2, &HEADER);
+    let mut dense_step = None;
+    for (variant, conv, training, folder, state) in runs {
+        let args_of_run = |resume| Args {
             conv,
             training,
-            resume: None,
+            resume,
         };
-        let report = execute(args.network, args_of_run)?;
-        eprintln!("{report}");
-        if *variant == Variant::Dense {
+        let report = match state {
+            State::Finished(report) => {
+                say!("finished before: {}", folder.display());
+                *report
+            }
+            State::Begun => execute(args.network, args_of_run(Some(folder)))?,
+            State::Nothing => execute(args.network, args_of_run(None))?,
+        };
+        say!("{report}");
+        if variant == Variant::Dense {
             dense_step = report.step_seconds;
         }
         table.row(row(&report, dense_step));

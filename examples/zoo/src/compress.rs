@@ -11,14 +11,15 @@ use linearconv::{
 
 use crate::Error;
 use crate::calibration::{calibrate, first_images, normalize_again, sizes};
+use crate::claim::Claim;
 use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, points, positive, share, share_below_1};
 use crate::data::Loaders;
 use crate::models::{AnyNetwork, Network, NetworkName, trainable_parameters};
+use crate::output::say;
 use crate::recipe::Recipe;
 use crate::report::{read_json, write_json};
 use crate::run::{execute, load};
 use crate::session::{Session, Workplace};
-use crate::settings::{create_folder, results_folder};
 use crate::table::{Format, Table};
 use crate::training::{Teacher, accuracy};
 
@@ -135,7 +136,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let training = &args.training;
     let recipe = training.recipe(args.network);
     let name = format!("{}-compressed-{}", args.network, training.dataset);
-    let folder = results_folder(training.out_dir.as_deref(), &name)?;
+    let name = training.with_seed(name);
     if let Some(file) = &args.load {
         let found = std::fs::File::open(file);
         found.map_err(|source| Error::Io {
@@ -144,6 +145,8 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         })?;
     }
     let workplace = Workplace::new(training)?;
+    let claim = Claim::new(training.out_dir.as_deref(), &name, |_| false)?;
+    let folder = claim.path();
     let device = workplace.main().clone();
     let loaders = load(training, &recipe, 0, &device)?;
     let mut table = Table::new(args.format, 1, &HEADER);
@@ -152,7 +155,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         let accuracy = accuracy(&network.valid(), loaders.test.as_ref())?;
         let seconds = started.elapsed().as_secs_f64();
         let parameters = trainable_parameters(network);
-        eprintln!("{name}: {parameters} parameters, {accuracy:.2} %");
+        say!("{name}: {parameters} parameters, {accuracy:.2} %");
         table.row(vec![
             name.into(),
             parameters.to_string(),
@@ -173,7 +176,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
 
     let again = |error| with_way_on(error, &dense);
     let plan = plan(args, &network, &loaders).map_err(again)?;
-    eprintln!("{plan}");
+    say!("{plan}");
     let teacher = (args.targets == Targets::Dense).then(|| Teacher::new(network.valid()));
     let mut network = plan.apply(network)?;
     stage("compressed", &network)?;
@@ -205,7 +208,6 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         network
     };
 
-    create_folder(&folder)?;
     network.valid().save_file(folder.join("compressed.bpk"))?;
     write_json(&folder.join("plan.json"), &plan)?;
 
@@ -225,7 +227,7 @@ fn train_dense(args: &CompressArgs, folder: PathBuf) -> Result<PathBuf, Error> {
         },
         resume: None,
     };
-    eprintln!("{}", execute(args.network, run)?);
+    say!("{}", execute(args.network, run)?);
     Ok(folder.join("model.bpk"))
 }
 
@@ -264,7 +266,7 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
         let mut sensitivity = Sensitivity::default();
         let outputs = |network: &AnyNetwork| network.forward(images.clone());
         compression.measure(&dense, &mut sensitivity, outputs, |_| {})?;
-        eprint!("{sensitivity}");
+        say!("{}", sensitivity.to_string().trim_end());
         compression.with_sensitivity(sensitivity)
     } else {
         compression
@@ -309,10 +311,10 @@ fn smallest(
         },
         |search| {
             if let Some(last) = search.trials().last() {
-                eprintln!("{last}");
+                say!("{last}");
             }
             if let Some(Err(error)) = file.map(|file| write_json(file, search)) {
-                eprintln!("{error}");
+                say!("{error}");
             }
         },
     );

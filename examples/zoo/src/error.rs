@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::divergence::Diverged;
+
 /// Why a run ended without a result.
 #[derive(Error, Debug)]
 #[non_exhaustive]
@@ -54,7 +56,8 @@ pub enum Error {
 
     /// The folder for results belongs to another run.
     #[error(
-        "{} holds the results of another run; give another --out-dir or remove it",
+        "{} holds the results of another run, or one is at work there; give another --out-dir, \
+         go on with that run by --resume, or remove the folder",
         path.display()
     )]
     OutDirInUse {
@@ -87,6 +90,23 @@ pub enum Error {
     /// The optimizer or its schedule refused its configuration.
     #[error("invalid recipe: {0}")]
     Recipe(String),
+
+    /// The loss has grown beyond what any later step comes back from, or is no number.
+    #[error(
+        "training has diverged in epoch {epoch}: {diverged}; {}",
+        match kept {
+            Some(path) => format!("{} is from before; try a lower --lr", path.display()),
+            None => "no epoch was finished before; try a lower --lr".into(),
+        }
+    )]
+    Diverged {
+        /// The epoch.
+        epoch: usize,
+        /// The loss, and the learning rate.
+        diverged: Diverged,
+        /// The weights of the last epoch that was finished.
+        kept: Option<PathBuf>,
+    },
 
     /// Training was stopped from outside.
     #[error("training was interrupted")]

@@ -7,12 +7,16 @@
 pub mod answers;
 pub mod backend;
 pub mod calibration;
+mod claim;
 pub mod cli;
 pub mod compare;
 pub mod compress;
 pub mod data;
+mod divergence;
 pub mod error;
+mod interruption;
 pub mod models;
+mod output;
 pub mod paper;
 mod progress;
 pub mod recipe;
@@ -29,5 +33,7 @@ pub mod trace;
 pub mod training;
 mod value_name;
 
+pub use divergence::Diverged;
 pub use error::Error;
-pub use run::{execute, exit, load, run};
+pub use output::exit;
+pub use run::{execute, load, run};

@@ -12,6 +12,7 @@ use burn::train::renderer::{
 };
 
 use crate::answers::Reads;
+use crate::output::say;
 
 /// Times training steps, from one reading of the device to the next: between them, a step ends on
 /// the device later than here. Of a run's steps, the median is reported.
@@ -146,7 +147,7 @@ impl Lines {
     fn print(&mut self, what: String) {
         let (epoch, epochs, split) = (self.epoch, self.epochs, &self.split);
         let seconds = self.started.elapsed().as_secs_f64();
-        eprintln!("epoch {epoch}/{epochs} {split}: {what} ({seconds:.1} s)");
+        say!("epoch {epoch}/{epochs} {split}: {what} ({seconds:.1} s)");
         self.printed = Instant::now();
     }
 

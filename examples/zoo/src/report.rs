@@ -7,8 +7,8 @@ use burn::train::logger::{FileMetricLogger, MetricLogger};
 use burn::train::metric::NumericEntry;
 use burn::train::metric::store::Split;
 use plotters::prelude::*;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::cli::{EvaluationArg, Layers};
@@ -20,7 +20,7 @@ use crate::recipe::Recipe;
 pub(crate) const FILE: &str = "report.json";
 
 /// The result of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The network.
     pub network: NetworkName,
@@ -59,7 +59,7 @@ pub struct Report {
 }
 
 /// What a network costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Trainable parameters.
     pub parameters: usize,
@@ -68,7 +68,7 @@ pub struct Cost {
 }
 
 /// The means of an epoch.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number, from 1.
     pub epoch: usize,
@@ -131,14 +131,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// Writes `curves.svg` and then `report.json`, which ends a run, into a folder.
+    /// Writes `report.json`, which ends a run, and then `curves.svg` into a folder.
     ///
     /// # Errors
     /// Names the file that could not be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
+        write_json(&folder.join(FILE), self)?;
         self.draw(&folder.join("curves.svg"))
-            .map_err(|error| Error::Figure(error.to_string()))?;
-        write_json(&folder.join(FILE), self)
+            .map_err(|error| Error::Figure(error.to_string()))
     }
 
     /// Loss and accuracy over the epochs, training beside validation.
@@ -152,10 +152,11 @@ impl Report {
             .epochs
             .iter()
             .flat_map(|epoch| [epoch.train_loss, epoch.valid_loss]);
-        let highest = losses.fold(0.1, f64::max);
+        let finite = losses.filter(|loss| loss.is_finite());
+        let highest = finite.fold(0.1, f64::max);
         let curve = |value: fn(&Epoch) -> f64| -> Vec<(usize, f64)> {
             let points = self.epochs.iter().map(|epoch| (epoch.epoch, value(epoch)));
-            points.collect()
+            points.filter(|(_, value)| value.is_finite()).collect()
         };
         let panels = [
             (

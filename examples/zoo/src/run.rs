@@ -11,6 +11,7 @@ use crate::Error;
 use crate::cli::{Args, TrainingArgs};
 use crate::data::{LoaderConfig, Loaders};
 use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
+use crate::output::{exit, say};
 use crate::recipe::Recipe;
 use crate::report::{Cost, Report};
 use crate::session::{Session, Workplace};
@@ -21,20 +22,6 @@ use crate::training::accuracy;
 /// The main function of a network's example: reads the command line, then trains and tests.
 pub fn run(network: NetworkName) -> ExitCode {
     exit(execute(network, Args::read(network)))
-}
-
-/// Prints a result, or what went wrong, and says so to the operating system.
-pub fn exit<T: std::fmt::Display>(result: Result<T, Error>) -> ExitCode {
-    match result {
-        Ok(result) => {
-            print!("{result}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Trains and tests a network as the command line says.
@@ -71,11 +58,11 @@ impl Run {
             return Err(Error::Flags(reason));
         }
         self.print_settings(&loaders, cost, dense_cost);
-        self.create_folder()?;
+        self.write_settings()?;
 
         let started = Instant::now();
         let session = Session {
-            folder: &self.folder,
+            folder: self.folder(),
             recipe,
             coefficients,
             finished_epochs: self.finished_epochs,
@@ -83,7 +70,7 @@ impl Run {
         let trained = session.train(network, None, &loaders, &workplace);
         let trained = trained.map_err(|error| match error {
             Error::Interrupted => {
-                let folder = self.folder.display();
+                let folder = self.folder().display();
                 let way_on = format!("`--resume {folder}` continues after the last epoch");
                 Error::Training(format!("interrupted; {way_on}"))
             }
@@ -109,9 +96,9 @@ impl Run {
             reads_per_step: trained.reads_per_step,
             seconds: started.elapsed().as_secs_f64(),
         };
-        let model = self.folder.join("model.bpk");
+        let model = self.folder().join("model.bpk");
         trained.classifier.network.save_file(model)?;
-        report.write(&self.folder)?;
+        report.write(self.folder())?;
         Ok(report)
     }
 
@@ -136,32 +123,32 @@ impl Run {
         let (training, recipe) = (&settings.training, &settings.recipe);
         let line = |name: &str, ours: u64, dense: u64| {
             let ratio = ours as f64 / dense as f64;
-            eprintln!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
+            say!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
         };
-        eprintln!("network       {} {}", settings.network, settings.conv);
+        say!("network       {} {}", settings.network, settings.conv);
         line(
             "parameters",
             cost.parameters as u64,
             dense.parameters as u64,
         );
         line("multiply-adds", cost.multiply_adds, dense.multiply_adds);
-        eprintln!(
+        say!(
             "data          {}: {} training, {} validation, {} test images",
             training.dataset,
             loaders.train.num_items(),
             loaders.valid.num_items(),
             loaders.test.num_items()
         );
-        eprintln!("recipe        {recipe}");
+        say!("recipe        {recipe}");
         let devices = match training.device_count() {
             1 => String::new(),
             count => format!(" and on, {count} devices"),
         };
         let name = training.device_name();
-        eprintln!("backend       {name}{devices}, seed {}", training.seed);
-        eprintln!("results       {}", self.folder.display());
+        say!("backend       {name}{devices}, seed {}", training.seed);
+        say!("results       {}", self.folder().display());
         if self.finished_epochs > 0 {
-            eprintln!("resumed       after epoch {}", self.finished_epochs);
+            say!("resumed       after epoch {}", self.finished_epochs);
         }
     }
 }

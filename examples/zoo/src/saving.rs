@@ -4,6 +4,8 @@
 //! lets those steps reuse the memory of tensors that another thread is still to read: a checkpoint
 //! then holds moments of Adam that are weights (docs/backends.md). Here the next step waits.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn::train::checkpoint::{
@@ -57,8 +59,24 @@ impl<S: CheckpointingStrategy> CheckpointingStrategy for Announced<S> {
 
 /// One of the parts, written to files.
 pub(crate) struct Part {
-    pub(crate) files: FileCheckpointer,
-    pub(crate) pending: Pending,
+    files: FileCheckpointer,
+    folder: PathBuf,
+    name: &'static str,
+    pending: Pending,
+}
+
+/// Where files are until they are whole.
+const PARTIAL: &str = "partial";
+
+impl Part {
+    pub(crate) fn new(folder: PathBuf, name: &'static str, pending: Pending) -> Self {
+        Self {
+            files: FileCheckpointer::new(&folder, name),
+            folder,
+            name,
+            pending,
+        }
+    }
 }
 
 /// Counts a file as written when it is dropped, so that nobody waits for one that panicked.
@@ -71,9 +89,15 @@ impl Drop for Written<'_> {
 }
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
+    /// Writes beside the checkpoints first, so that one that is there is whole.
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
         let _written = Written(&self.pending);
-        self.files.save(epoch, record)
+        let name = format!("{}-{epoch}.bpk", self.name);
+        let partial = self.folder.join(PARTIAL);
+        fs::create_dir_all(&partial).map_err(CheckpointerError::IOError)?;
+        let partial = partial.join(&name);
+        record.save(partial.clone())?;
+        fs::rename(partial, self.folder.join(name)).map_err(CheckpointerError::IOError)
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use burn::lr_scheduler::LrSchedulerConfig;
+use burn::lr_scheduler::LrSchedulerRecord;
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
 use burn::module::Module;
-use burn::optim::AdamConfig;
+use burn::optim::{AdamConfig, OptimizerRecord};
+use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::train::checkpoint::{
-    ComposedCheckpointingStrategy, FileCheckpointer, KeepLastNCheckpoints,
-    MetricCheckpointingStrategy,
+    ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
 };
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{
@@ -28,7 +29,10 @@ use crate::answers::{ImageMean, Reads};
 use crate::backend::Backend;
 use crate::cli::{Parallel, TrainingArgs};
 use crate::data::Loaders;
+use crate::divergence::Watch;
+use crate::interruption::StopsOnSignal;
 use crate::models::Network;
+use crate::output::say;
 use crate::progress::{Lines, StepTimes};
 use crate::recipe::{Recipe, Schedule};
 use crate::report::Epoch;
@@ -152,7 +156,9 @@ impl Session<'_> {
         let reads = Reads::default();
         let times = StepTimes::new(reads.clone(), workplace.devices.len());
         let interval = workplace.reading_interval;
-        let (accuracy, loss) = (ImageMean::accuracy, ImageMean::loss);
+        let watch = Watch::default();
+        let accuracy = ImageMean::accuracy;
+        let loss = |interval, reads| ImageMean::loss(interval, reads).with_watch(watch.clone());
         let best = MetricCheckpointingStrategy::new(
             &accuracy(interval, Reads::default()),
             Aggregate::Mean,
@@ -164,10 +170,7 @@ impl Session<'_> {
             .add(best)
             .build();
         let pending = classifier.checkpoints.clone();
-        let part = |name| Part {
-            files: FileCheckpointer::new(self.folder.join(CHECKPOINTS), name),
-            pending: pending.clone(),
-        };
+        let part = |name| Part::new(self.folder.join(CHECKPOINTS), name, pending.clone());
         let (train, valid) = (loaders.train.clone(), loaders.valid.clone());
         let mut training = SupervisedTraining::new(self.folder, train, valid)
             .metric_train_numeric(accuracy(interval, reads.clone()))
@@ -182,6 +185,7 @@ impl Session<'_> {
             .with_application_logger(None)
             .with_progress_logger(times.clone())
             .with_training_strategy(workplace.strategy().into())
+            .with_interrupter(watch.interrupter.clone())
             .num_epochs(recipe.epochs);
         if self.finished_epochs > 0 {
             training = training.checkpoint(self.finished_epochs);
@@ -189,9 +193,20 @@ impl Session<'_> {
         if !std::io::stdout().is_terminal() {
             training = training.renderer(Box::new(Lines::default()));
         }
+        let stops = StopsOnSignal::new(watch.interrupter.clone());
         let result = training.launch(Learner::new(classifier, optimizer, schedule));
+        drop(stops);
         let steps = times.steps();
         let reads_per_step = (steps > 0).then(|| reads.count() as f64 / steps as f64);
+        if let Some(diverged) = watch.found() {
+            drop(result.renderer);
+            let last = last_checkpoint(self.folder, recipe.epochs);
+            return Err(Error::Diverged {
+                epoch: last + 1,
+                diverged,
+                kept: (last > 0).then(|| checkpoint(self.folder, MODEL, last)),
+            });
+        }
         let (classifier, epochs, best_epoch) = self.select_best(result)?;
         Ok(Trained {
             classifier,
@@ -213,7 +228,9 @@ impl Session<'_> {
             return Err(Error::Training(error.to_string()));
         }
         // The dashboard forgets an interruption before it could be read from the result.
-        if result.interrupted.is_some() || !has_checkpoint(self.folder, self.recipe.epochs) {
+        if result.interrupted.is_some()
+            || last_checkpoint(self.folder, self.recipe.epochs) < self.recipe.epochs
+        {
             return Err(Error::Interrupted);
         }
         let epochs = Epoch::read_all(self.folder, self.recipe.epochs);
@@ -233,15 +250,29 @@ impl Session<'_> {
     }
 }
 
-/// Whether the folder holds all that a training needs to go on after an epoch.
-pub(crate) fn has_checkpoint(folder: &Path, epoch: usize) -> bool {
-    [MODEL, OPTIMIZER, SCHEDULER]
-        .iter()
-        .all(|part| checkpoint(folder, part, epoch).exists())
+/// The last epoch of which the folder holds, whole, all that a training needs to go on; 0 without one.
+/// Says which it passes over.
+pub(crate) fn last_checkpoint(folder: &Path, epochs: usize) -> usize {
+    let damaged = |epoch: &usize| {
+        let path = |part| checkpoint(folder, part, *epoch);
+        let broken = |part, error: Option<RecordError>| Some((path(part), error?));
+        broken(MODEL, ModuleRecord::load(path(MODEL)).err())
+            .or_else(|| broken(OPTIMIZER, OptimizerRecord::load(path(OPTIMIZER)).err()))
+            .or_else(|| broken(SCHEDULER, LrSchedulerRecord::load(path(SCHEDULER)).err()))
+    };
+    let begun = |epoch: &usize| checkpoint(folder, MODEL, *epoch).exists();
+    let whole = |epoch: &usize| match damaged(epoch) {
+        Some((path, error)) => {
+            say!("passed over: {}: {error}", path.display());
+            false
+        }
+        None => true,
+    };
+    (1..=epochs).rev().filter(begun).find(whole).unwrap_or(0)
 }
 
 /// Where checkpoints are in a run's folder, and their parts.
-const CHECKPOINTS: &str = "checkpoint";
+pub(crate) const CHECKPOINTS: &str = "checkpoint";
 const MODEL: &str = "model";
 const OPTIMIZER: &str = "optim";
 const SCHEDULER: &str = "scheduler";

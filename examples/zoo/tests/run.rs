@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
 use linearconv_zoo::cli::Args;
+use linearconv_zoo::compare::{CompareArgs, compare};
 use linearconv_zoo::models::{Network, NetworkConfig, NetworkName};
 use linearconv_zoo::report::Report;
 use linearconv_zoo::{Error, execute};
@@ -135,11 +136,10 @@ fn a_run_that_cannot_be_resumed_says_why() {
         .to_string();
     assert!(error.contains("it trains base, not vgg11"), "{error}");
 
-    fs::remove_dir_all(folder.join("checkpoint")).expect("removed");
-    let error = resume(&folder)
-        .expect_err("nothing to start from")
-        .to_string();
-    assert!(error.contains("no checkpoint"), "{error}");
+    let missing = parent.path().join("missing");
+    let error = resume(&missing).expect_err("no folder").to_string();
+    assert!(error.contains("cannot be resumed: config.json"), "{error}");
+    assert!(!missing.exists());
 
     fs::write(folder.join("config.json"), "{").expect("written");
     let error = resume(&folder).expect_err("half a file").to_string();
@@ -154,4 +154,140 @@ fn a_backend_that_is_not_compiled_in_is_named() {
     let expected =
         "backend `wgpu` is not compiled in; run with `--features wgpu`; compiled in: flex";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+/// What a run leaves that was killed in its first epoch.
+fn killed_in_its_first_epoch(flags: &str, folder: &Path) -> Report {
+    let report = run(flags, folder).expect("a result");
+    for entry in fs::read_dir(folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_owned();
+        match path.is_dir() {
+            true => fs::remove_dir_all(path).expect("removed"),
+            false if name == "config.json" || name == "lock" => {}
+            false => fs::remove_file(path).expect("removed"),
+        }
+    }
+    fs::create_dir_all(folder.join("checkpoint/partial")).expect("created");
+    fs::write(folder.join("checkpoint/partial/model-1.bpk"), "half").expect("written");
+    report
+}
+
+#[test]
+fn a_run_that_left_nothing_to_keep_starts_over() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    let flags = "--variant full --epochs 2";
+    let report = killed_in_its_first_epoch(flags, &folder);
+    let error = run("--variant full --epochs 1", &folder).expect_err("another run");
+    assert!(matches!(error, Error::OutDirInUse { .. }), "{error}");
+    // By the same command, and by --resume.
+    let again = run(flags, &folder).expect("a result");
+    assert_eq!(again.test_accuracy, report.test_accuracy);
+    let last = |report: &Report| report.epochs[1].valid_loss;
+    assert_eq!(last(&again), last(&report));
+    let folder = parent.path().join("resumed");
+    killed_in_its_first_epoch(flags, &folder);
+    let resumed = resume(&folder).expect("a result");
+    assert_eq!(last(&resumed), last(&report));
+    // Now there is something.
+    let error = run(flags, &folder).expect_err("a result");
+    assert!(matches!(error, Error::OutDirInUse { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    for part in ["model", "optim", "scheduler"] {
+        let folder = parent.path().join(part);
+        let report = run("--variant full --epochs 3", &folder).expect("a result");
+        fs::remove_file(folder.join("report.json")).expect("removed");
+        let file = folder.join(format!("checkpoint/{part}-3.bpk"));
+        let whole = fs::read(&file).expect("a checkpoint");
+        let damages = [1000.min(whole.len() - 1), 100, 0];
+        for length in damages {
+            fs::write(&file, &whole[..length]).expect("written");
+            let resumed = resume(&folder).expect("from the epoch before");
+            assert_eq!(
+                resumed.epochs[2].valid_loss,
+                report.epochs[2].valid_loss,
+                "{part}, {length} of {} bytes",
+                whole.len()
+            );
+            assert_eq!(resumed.test_accuracy, report.test_accuracy);
+            fs::remove_file(folder.join("report.json")).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_diverges_says_so_and_keeps_what_was_good() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    let limits = "--train-limit 40 --test-limit 10 --batch-size 5 --epochs 20 --lr 1";
+    let flags = format!("{limits} --variant dense --out-dir {}", folder.display());
+    let error = execute(NetworkName::AllConv, args(&flags)).expect_err("diverged");
+    let Error::Diverged {
+        epoch,
+        diverged,
+        kept,
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(!(diverged.loss <= 1e4), "{error}");
+    assert_eq!(kept.is_some(), *epoch > 1);
+    assert!(kept.iter().all(|kept| kept.is_file()), "{error}");
+    assert!(!folder.join("report.json").exists() && !folder.join("model.bpk").exists());
+    assert!(error.to_string().contains("try a lower --lr"), "{error}");
+}
+
+#[test]
+fn two_runs_at_once_do_not_share_a_folder() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    let results = std::thread::scope(|scope| {
+        let start = || run("--variant full --epochs 1", &folder);
+        let threads = [scope.spawn(start), scope.spawn(start)];
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    let finished = results.iter().filter(|result| result.is_ok()).count();
+    let refused =
+        |result: &&Result<Report, Error>| matches!(result, Err(Error::OutDirInUse { .. }));
+    assert_eq!((finished, results.iter().filter(refused).count()), (1, 1));
+}
+
+#[test]
+fn what_a_comparison_has_finished_is_not_trained_again() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let compare = |flags: &str| {
+        let limits = "--network base --train-limit 22 --test-limit 10 --batch-size 5";
+        let out_dir = parent.path().display();
+        let flags = format!("compare {limits} {flags} --out-dir {out_dir}");
+        compare(&CompareArgs::try_parse_from(flags.split_whitespace()).expect("flags"))
+    };
+    let two = "--epochs 2 --variants dense full";
+    let first = compare(two).expect("a table").to_string();
+    let report = |variant: &str| parent.path().join(variant).join("report.json");
+    let written = |variant: &str| {
+        let metadata = fs::metadata(report(variant)).expect("a report");
+        metadata.modified().expect("a time")
+    };
+    let before = [written("dense"), written("full")];
+    assert_eq!(compare(two).expect("a table").to_string(), first);
+    assert_eq!([written("dense"), written("full")], before);
+    // One of them was interrupted before its test: it goes on, the other is kept.
+    fs::remove_file(report("full")).expect("removed");
+    compare(two).expect("a table");
+    assert_eq!(written("dense"), before[0]);
+    assert!(report("full").exists());
+
+    // Refused before anything is trained.
+    for flags in [
+        "--variants sparse sparse",
+        "--epochs 1 --variants sparse dense",
+    ] {
+        compare(flags).expect_err("twice, and other settings");
+        assert!(!parent.path().join("sparse").exists(), "{flags}");
+    }
 }

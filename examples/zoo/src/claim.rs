@@ -1,0 +1,194 @@
+//! The folder of a run's results, which no other run writes to.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// The file whose lock tells that a run is at work in its folder.
+pub(crate) const LOCK: &str = "lock";
+
+/// A folder that this process alone writes to, until it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Claim {
+    /// Takes the folder that a flag names, or a new one of that name under `runs`.
+    ///
+    /// A folder is free if there is nothing in it. What `starts_over` says may go of a run that was
+    /// interrupted before there was anything to keep, goes.
+    ///
+    /// # Errors
+    /// - [`Error::OutDirInUse`]: the named folder holds something, or another process writes to it.
+    /// - [`Error::Io`]: it cannot be created.
+    pub fn new(
+        out_dir: Option<&Path>,
+        name: &str,
+        starts_over: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Error> {
+        match out_dir {
+            Some(path) => Self::take(path, starts_over),
+            None => Self::numbered(Path::new("runs"), name, starts_over),
+        }
+    }
+
+    /// Takes the first folder of that name, with a number behind it, that is free.
+    fn numbered(
+        parent: &Path,
+        name: &str,
+        starts_over: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Error> {
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        for name in std::iter::once(name.to_string()).chain(numbered) {
+            match Self::take(&parent.join(name), &starts_over) {
+                Err(Error::OutDirInUse { .. }) => {}
+                claim => return claim,
+            }
+        }
+        unreachable!("there is always another number")
+    }
+
+    fn take(path: &Path, starts_over: impl Fn(&Path) -> bool) -> Result<Self, Error> {
+        let claim = Self::of_existing(path)?;
+        let in_use = || Error::OutDirInUse { path: path.into() };
+        if claim.entries()?.is_empty() {
+            return Ok(claim);
+        }
+        if !starts_over(path) {
+            return Err(in_use());
+        }
+        for entry in claim.entries()? {
+            let removed = match entry.is_dir() {
+                true => fs::remove_dir_all(&entry),
+                false => fs::remove_file(&entry),
+            };
+            removed.map_err(|source| Error::Io {
+                path: entry,
+                source,
+            })?;
+        }
+        Ok(claim)
+    }
+
+    /// Takes a folder with all that is in it.
+    ///
+    /// # Errors
+    /// - [`Error::OutDirInUse`]: another process writes to it, or it is a file.
+    /// - [`Error::Io`]: it cannot be created or written to.
+    pub fn of_existing(path: &Path) -> Result<Self, Error> {
+        if path.is_file() {
+            return Err(Error::OutDirInUse { path: path.into() });
+        }
+        create_folder(path)?;
+        let file = path.join(LOCK);
+        let lock = File::create(&file).map_err(|source| Error::Io { path: file, source })?;
+        let lock = match lock.try_lock() {
+            Ok(()) => Some(lock),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::OutDirInUse { path: path.into() });
+            }
+            // A file system without locks: two runs at once are not told apart there.
+            Err(TryLockError::Error(_)) => None,
+        };
+        Ok(Self {
+            path: path.into(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in the folder, beside the lock.
+    fn entries(&self) -> Result<Vec<PathBuf>, Error> {
+        let error = |source| Error::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let entries = fs::read_dir(&self.path).map_err(error)?;
+        let paths = entries.map(|entry| Ok(entry.map_err(error)?.path()));
+        let paths: Result<Vec<_>, Error> = paths.collect();
+        let mut paths = paths?;
+        paths.retain(|path| *path != self.path.join(LOCK));
+        Ok(paths)
+    }
+}
+
+/// A folder that nothing was written to is not left behind.
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.entries().is_ok_and(|entries| entries.is_empty()) {
+            let _ = fs::remove_file(self.path.join(LOCK));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Creates a folder and those around it.
+///
+/// # Errors
+/// Names the folder.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Io {
+        path: path.into(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+
+    use super::*;
+
+    fn never(_: &Path) -> bool {
+        false
+    }
+
+    #[test]
+    fn many_at_once_get_a_folder_each() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let parent = parent.path();
+        let claims: Vec<Claim> = thread::scope(|scope| {
+            let claim = || Claim::numbered(parent, "run", never).expect("a folder");
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(claim)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.map(|claim| claim.expect("no panic")).collect()
+        });
+        let paths: BTreeSet<_> = claims.iter().map(|claim| claim.path.clone()).collect();
+        assert_eq!(paths.len(), 8);
+        let expected = (2..=8).map(|number| parent.join(format!("run-{number}")));
+        assert_eq!(paths, expected.chain([parent.join("run")]).collect());
+
+        // None of them has written anything.
+        drop(claims);
+        assert_eq!(fs::read_dir(parent).expect("the parent").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_is_taken_once_and_kept_with_what_is_in_it() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let path = parent.path().join("deep/run");
+        let in_use = |claim: Result<Claim, Error>| matches!(claim, Err(Error::OutDirInUse { .. }));
+        let claim = Claim::new(Some(&path), "", never).expect("a new folder");
+        assert!(in_use(Claim::new(Some(&path), "", |_| true)), "at work");
+        assert!(in_use(Claim::of_existing(&path)), "at work");
+        let file = path.join("report.json");
+        fs::write(&file, "{}").expect("written");
+        drop(claim);
+        assert!(in_use(Claim::new(Some(&path), "", never)), "a result");
+        assert!(in_use(Claim::new(Some(&file), "", |_| true)), "a file");
+        assert!(file.exists());
+        drop(Claim::of_existing(&path).expect("to go on"));
+        assert!(file.exists());
+        let claim = Claim::new(Some(&path), "", |_| true).expect("to start over");
+        assert!(!file.exists());
+        assert_eq!(claim.path(), path);
+    }
+}

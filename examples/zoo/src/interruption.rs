@@ -1,0 +1,75 @@
+//! Signals that end a training after its batch: Ctrl-C, and termination.
+
+use std::process;
+use std::sync::{Mutex, Once, PoisonError};
+
+use burn::train::Interrupter;
+
+use crate::output::say;
+
+/// The training that is to be stopped.
+static RUNNING: Mutex<Option<Interrupter>> = Mutex::new(None);
+
+/// What a shell reports of a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
+/// Until this is dropped, a signal stops a training after its batch.
+pub(crate) struct StopsOnSignal(());
+
+impl StopsOnSignal {
+    pub(crate) fn new(interrupter: Interrupter) -> Self {
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(|| {
+            let handler = || {
+                if !stop() {
+                    process::exit(INTERRUPTED);
+                }
+            };
+            if let Err(error) = ctrlc::set_handler(handler) {
+                say!("Ctrl-C will end the training at once: {error}");
+            }
+        });
+        set(Some(interrupter));
+        Self(())
+    }
+}
+
+impl Drop for StopsOnSignal {
+    fn drop(&mut self) {
+        set(None);
+    }
+}
+
+fn set(interrupter: Option<Interrupter>) {
+    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
+}
+
+/// Stops the training that runs; false where none does, or where it was stopped before.
+fn stop() -> bool {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    match running.as_ref() {
+        Some(interrupter) if !interrupter.should_stop() => {
+            say!("stopping after this batch; again to stop at once");
+            interrupter.stop(Some("a signal"));
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_stops_what_runs_and_a_second_one_ends_the_program() {
+        let interrupter = Interrupter::new();
+        let guard = StopsOnSignal::new(interrupter.clone());
+        assert!(!interrupter.should_stop());
+        assert!(stop());
+        assert!(interrupter.should_stop());
+        assert!(!stop());
+        drop(guard);
+        assert!(!stop());
+    }
+}

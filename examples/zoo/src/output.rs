@@ -1,0 +1,70 @@
+//! Lines for a person. Whoever reads them may go away at any time, as `head` does, and that ends no
+//! training.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use crate::Error;
+
+/// Writes a line to the standard error, if somebody still reads it.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($argument)*);
+    }};
+}
+pub(crate) use say;
+
+/// Prints a result, or what went wrong, and says so to the operating system.
+pub fn exit<T: Display>(result: Result<T, Error>) -> ExitCode {
+    match result {
+        Ok(result) => print(&result, &mut io::stdout()),
+        Err(error) => {
+            say!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever has closed the output has seen enough. That it could not be written is a failure.
+fn print(result: &impl Display, output: &mut impl Write) -> ExitCode {
+    let written = write!(output, "{result}").and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            say!("error: the result could not be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_a_closed_output_is_a_success() {
+        let code = |kind| format!("{:?}", print(&"a table", &mut Broken(kind)));
+        assert_eq!(
+            code(ErrorKind::BrokenPipe),
+            format!("{:?}", ExitCode::SUCCESS)
+        );
+        assert_eq!(
+            code(ErrorKind::StorageFull),
+            format!("{:?}", ExitCode::FAILURE)
+        );
+    }
+}
