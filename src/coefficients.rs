@@ -149,6 +149,9 @@ pub struct LowRankCoefficients {
 ///
 /// The mask and the threshold are part of the record and never trained; [pruning](crate::pruning)
 /// sets them. A masked coefficient keeps its value and may come back.
+///
+/// A masked coefficient counts as zero. That times a map that has overflowed to infinity is no number
+/// in the factored evaluation, while the materialized one leaves the filter out.
 #[derive(Module, Debug)]
 pub struct SparseCoefficients {
     /// `A` before masking, of shape `[n, m]`.

@@ -17,6 +17,13 @@ use crate::flex;
 /// With the feature `flex` there is a kernel for tensors on Burn's flex backend, in f32 and f64,
 /// with one group. Everything else is Burn's `conv2d`.
 ///
+/// The kernel takes at most 32 MiB of scratch memory for each thread of rayon's pool, whatever the
+/// size of the image, and a thread keeps it for the next call. Only a pixel of more than half a million
+/// values takes more, which is given back. The backward pass sums the gradients of weights and
+/// coefficients on each thread, in at most 256 MiB in all; where they would not fit, all threads work on
+/// one image at a time. The number of threads decides the order of these sums, and so the last digits
+/// of a gradient: with as many threads it is the same in every run.
+///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
 /// - weight: `[channels_out, channels_in / groups, kernel_height, kernel_width]`

@@ -26,8 +26,9 @@ pub struct Args {
     #[command(flatten)]
     pub training: TrainingArgs,
 
-    /// Continue the run whose results are in DIR from its last checkpoint, with its settings; on
-    /// other devices where --backend, --devices or --parallel says so.
+    /// Continue the run whose results are in DIR from its last whole checkpoint, with its settings, or
+    /// start it over where no epoch was finished; on other devices where --backend, --devices or
+    /// --parallel says so. On as many threads the result is that of a run without interruption.
     #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
@@ -135,7 +136,8 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub correlation_weight: Option<f64>,
 
-    /// What initial weights, the order of images and their augmentation are drawn from.
+    /// What initial weights, the order of images and their augmentation are drawn from. On a CPU, sums
+    /// are made in an order that the number of threads decides: only as many give the same digits.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
