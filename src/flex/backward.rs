@@ -8,7 +8,7 @@ use super::im2col::{col2im, im2col};
 use super::operands::{Coefficients, Layer, Operands};
 use super::real::Real;
 use super::scratch::with_scratch;
-use super::threads::{Part, Threads, divide};
+use super::threads::{Threads, divide};
 use super::tiles::{Tile, most_pixels, tiles};
 
 /// Memory in bytes for gradients that threads sum on their own, above which they share the images.
@@ -54,15 +54,13 @@ pub(super) fn backward<T: Real>(
         input_gradient: input_gradient.as_deref_mut(),
     };
     let mut total: Option<Operands<Option<Vec<T>>>> = None;
-    for Part { images, threads } in divide(batch_size, multiply_adds, most_shares) {
-        let (mut part, behind) = rest.split(layer, images);
-        rest = behind;
+    for part in divide(batch_size, multiply_adds, most_shares) {
+        let threads = part.threads;
         let mut shares = Vec::new();
-        let each = threads.images(images);
-        for start in (0..images).step_by(each) {
-            let (share, behind) = part.split(layer, each.min(images - start));
+        for images in part.shares() {
+            let (share, behind) = rest.split(layer, images);
             shares.push(share);
-            part = behind;
+            rest = behind;
         }
         // Collected, then added in order, so that a result does not depend on who was faster.
         let sums = threads.map(shares, |share| {

@@ -6,7 +6,7 @@ use super::im2col::im2col;
 use super::operands::{Coefficients, Layer};
 use super::real::Real;
 use super::scratch::with_scratch;
-use super::threads::{Part, Threads, divide};
+use super::threads::{Threads, divide};
 use super::tiles::{Tile, most_pixels, tiles};
 
 /// Applies the layer.
@@ -14,23 +14,21 @@ use super::tiles::{Tile, most_pixels, tiles};
 /// # Shapes
 /// - output: `[batch_size, m + n, output]`
 /// - kept, which gets the maps of the primary filters without bias: `[batch_size, m, output]`
-pub(super) fn forward<T: Real>(layer: &Layer<T>, mut kept: Option<&mut [T]>) -> Vec<T> {
+pub(super) fn forward<T: Real>(layer: &Layer<T>, kept: Option<&mut [T]>) -> Vec<T> {
     let batch_size = layer.batch_size();
     let mut output = vec![T::zero(); batch_size * layer.image_out()];
     let mut rest = Share {
         input: layer.operands.input.values(),
         output: &mut output,
-        kept: kept.as_deref_mut(),
+        kept,
     };
-    for Part { images, threads } in divide(batch_size, layer.multiply_adds(), usize::MAX) {
-        let (mut part, behind) = rest.split(layer, images);
-        rest = behind;
+    for part in divide(batch_size, layer.multiply_adds(), usize::MAX) {
+        let threads = part.threads;
         let mut shares = Vec::new();
-        let each = threads.images(images);
-        for start in (0..images).step_by(each) {
-            let (share, behind) = part.split(layer, each.min(images - start));
+        for images in part.shares() {
+            let (share, behind) = rest.split(layer, images);
             shares.push(share);
-            part = behind;
+            rest = behind;
         }
         threads.map(shares, |share| forward_images(layer, share, threads));
     }

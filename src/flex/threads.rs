@@ -63,15 +63,19 @@ fn among(batch_size: usize, threads: usize) -> Vec<Part> {
     }
 }
 
-impl Threads {
-    /// The images of a share of a part, at least 1.
-    pub(super) fn images(self, part: usize) -> usize {
-        match self {
-            Self::OverBatch { images } => images,
-            Self::None | Self::WithinImage => part.max(1),
-        }
+impl Part {
+    /// The images of each share, one after the other.
+    pub(super) fn shares(self) -> impl Iterator<Item = usize> {
+        let each = match self.threads {
+            Threads::OverBatch { images } => images,
+            Threads::None | Threads::WithinImage => self.images.max(1),
+        };
+        let starts = (0..self.images).step_by(each);
+        starts.map(move |start| each.min(self.images - start))
     }
+}
 
+impl Threads {
     /// Whether all threads work on one tile.
     pub(super) fn within_image(self) -> bool {
         matches!(self, Self::WithinImage)
@@ -116,8 +120,8 @@ mod tests {
         for threads in 1..=128 {
             for batch_size in 1..=256 {
                 let parts = among(batch_size, threads);
-                let images: usize = parts.iter().map(|part| part.images).sum();
-                assert_eq!(images, batch_size);
+                let shares = parts.iter().flat_map(|part| part.shares());
+                assert_eq!(shares.sum::<usize>(), batch_size);
                 let busy = batch_size as f64 / (threads as f64 * time(&parts, threads));
                 assert!(
                     busy >= 0.9 - 1e-9,

@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// The flags that a run keeps: what it resumes has them already.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 19] = [
     "variant",
     "rank",
     "sparsity",
@@ -44,6 +44,7 @@ const SETTINGS: [&str; 18] = [
     "dataset",
     "data_dir",
     "download",
+    "partial",
     "recipe",
     "epochs",
     "batch_size",
@@ -101,6 +102,12 @@ pub struct TrainingArgs {
     /// data/DATASET.
     #[arg(long)]
     pub download: bool,
+
+    /// Train on what there is of a data set, also where files are missing or hold fewer images than are
+    /// published.
+    #[arg(long, conflicts_with = "download")]
+    #[serde(default)]
+    pub partial: bool,
 
     /// Where to compute: flex, ndarray, wgpu, cuda, a device by its number as in wgpu:1, or
     /// remote:ws://HOST:PORT; `list` prints what is there [default: flex].

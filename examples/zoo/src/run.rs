@@ -164,7 +164,10 @@ pub fn load(
     device: &Device,
 ) -> Result<Loaders, Error> {
     let data_dir = training.data_dir.as_deref();
-    let dataset = training.dataset.load(data_dir, training.download)?;
+    let dataset = match training.partial {
+        true => training.dataset.load_partial(data_dir),
+        false => training.dataset.load(data_dir, training.download),
+    }?;
     let config = LoaderConfig {
         batch_size: recipe.batch_size,
         validation_share: recipe.validation_share,

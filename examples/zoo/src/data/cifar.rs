@@ -21,10 +21,14 @@ pub struct Cifar {
     pub archive: Published,
     /// The folder that it unpacks to.
     folder: &'static str,
-    /// The files to train on. Subsets may lack all but the first.
+    /// The files to train on, and the images of each.
     train: &'static [&'static str],
-    /// The file to test on.
+    train_images: usize,
+    /// The file to test on, and its images.
     test: &'static str,
+    test_images: usize,
+    /// The folder and the archive of the version that is not read.
+    pickled: [&'static str; 2],
     /// How many labels there are, the last of which is used.
     labels: usize,
     classes: u8,
@@ -45,7 +49,10 @@ pub static CIFAR10: Cifar = Cifar {
         "data_batch_4.bin",
         "data_batch_5.bin",
     ],
+    train_images: 10_000,
     test: "test_batch.bin",
+    test_images: 10_000,
+    pickled: ["cifar-10-batches-py", "cifar-10-python.tar.gz"],
     labels: 1,
     classes: 10,
 };
@@ -59,7 +66,10 @@ pub static CIFAR100: Cifar = Cifar {
     },
     folder: "cifar-100-binary",
     train: &["train.bin"],
+    train_images: 50_000,
     test: "test.bin",
+    test_images: 10_000,
+    pickled: ["cifar-100-python", "cifar-100-python.tar.gz"],
     labels: 2,
     classes: 100,
 };
@@ -67,27 +77,59 @@ pub static CIFAR100: Cifar = Cifar {
 impl Cifar {
     /// Reads the unpacked files where there are some, or else the archive.
     pub fn read(&self, folder: &Folder) -> Result<Dataset, Error> {
-        let first = self.train[0];
-        let (path, mut parts) = match folder.find(self.folder, &[first, self.test]) {
-            Some(path) => (path.clone(), self.read_unpacked(&path)?),
-            None => {
-                let path = folder.file(&self.archive)?;
-                (path.clone(), self.read_archive(&path)?)
+        let unpacked = [folder.path.clone(), folder.path.join(self.folder)];
+        let mut whole = unpacked.iter();
+        let whole = whole.find(|path| self.files().all(|name| path.join(name).exists()));
+        let mut begun = unpacked.iter();
+        let mut begun = || begun.find(|path| self.files().any(|name| path.join(name).exists()));
+        let (path, mut parts) = match whole {
+            Some(path) => (path.clone(), self.read_unpacked(path)?),
+            None => match (folder.file(&self.archive), begun()) {
+                (Ok(path), _) => (path.clone(), self.read_archive(&path)?),
+                (Err(_), Some(path)) => (path.clone(), self.read_unpacked(path)?),
+                (Err(error), None) => return Err(self.if_pickled(folder).unwrap_or(error)),
+            },
+        };
+        let mut take = |name: &'static str, expected| match parts.remove(name) {
+            Some(images) if images.len() == expected || folder.partial => Ok(Some(images)),
+            Some(images) => Err(Error::Incomplete {
+                file: path.join(name).display().to_string(),
+                found: images.len(),
+                expected,
+            }),
+            None if folder.partial => Ok(None),
+            None => Err(Error::NoEntry {
+                file: path.display().to_string(),
+                entry: name,
+            }),
+        };
+        let none = || Images {
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            shape: SHAPE,
+        };
+        let mut train = none();
+        for name in self.train {
+            if let Some(part) = take(name, self.train_images)? {
+                train.pixels.extend(part.pixels);
+                train.labels.extend(part.labels);
             }
-        };
-        let missing = |entry| Error::NoEntry {
-            file: path.display().to_string(),
-            entry,
-        };
-        let train = self.train.iter().map_while(|name| parts.remove(name));
-        let train = train.reduce(|mut all, part| {
-            all.pixels.extend(part.pixels);
-            all.labels.extend(part.labels);
-            all
-        });
+        }
+        let test = take(self.test, self.test_images)?;
         Ok(Dataset {
-            train: train.ok_or_else(|| missing(first))?,
-            test: parts.remove(self.test).ok_or_else(|| missing(self.test))?,
+            train,
+            test: test.unwrap_or_else(none),
+        })
+    }
+
+    /// What is there in place of the files: the version for Python.
+    fn if_pickled(&self, folder: &Folder) -> Option<Error> {
+        let mut pickled = self.pickled.iter().map(|name| folder.path.join(name));
+        let found = pickled.find(|path| path.exists())?;
+        Some(Error::OtherForm {
+            file: found.display().to_string(),
+            found: "the version for Python, which is pickled",
+            instead: "the binary version is read: --download fetches it",
         })
     }
 
@@ -226,7 +268,7 @@ mod tests {
 
     #[track_caller]
     fn assert_cifar10(folder: &Path) {
-        let data = DatasetName::Cifar10.load(Some(folder), false);
+        let data = DatasetName::Cifar10.load_partial(Some(folder));
         let data = data.expect("valid");
         assert_eq!(data.train.labels, [3, 0, 9]);
         assert_eq!(data.test.labels, [4, 5]);
@@ -239,7 +281,7 @@ mod tests {
     }
 
     fn error(dataset: DatasetName, folder: &Path) -> String {
-        let error = dataset.load(Some(folder), false).expect_err("invalid");
+        let error = dataset.load_partial(Some(folder)).expect_err("invalid");
         // Without the folder, whose name is new every time.
         error.to_string().replace(&folder.display().to_string(), "")
     }
@@ -266,7 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let bytes = archive("cifar-100-binary", &files);
         write_files(folder.path(), &[("cifar-100-binary.tar.gz", bytes)]);
-        let data = DatasetName::Cifar100.load(Some(folder.path()), false);
+        let data = DatasetName::Cifar100.load_partial(Some(folder.path()));
         let data = data.expect("valid");
         assert_eq!(data.train.labels, [99, 50]);
         assert_eq!(data.test.labels, [0]);
@@ -338,10 +380,68 @@ mod tests {
         refuse(b"<html>not found</html>", "invalid gzip header");
 
         let files = cifar10();
-        refuse(&archive("a", &files[1..2]), "no data_batch_1.bin in it");
-        refuse(&archive("a", &files[2..]), "no test_batch.bin in it");
         let cut = [("test_batch.bin", files[1].1[..5000].to_vec())];
         let expected = "test_batch.bin: ends after 1927 of the 3073 bytes at offset 3073";
         refuse(&archive("a", &cut), expected);
+    }
+
+    /// Images of all files, as many as are published.
+    fn whole() -> Vec<(&'static str, Vec<u8>)> {
+        let all = records(&[&[7]]).repeat(10_000);
+        CIFAR10.files().map(|name| (name, all.clone())).collect()
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused_unless_a_part_will_do() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path();
+        write_files(path, &whole());
+        let load = || DatasetName::Cifar10.load(Some(path), false);
+        let refused = || {
+            let error = load().expect_err("incomplete").to_string();
+            error.replace(&path.display().to_string(), "")
+        };
+        let partial = || DatasetName::Cifar10.load_partial(Some(path));
+        let data = load().expect("whole");
+        assert_eq!((data.train.len(), data.test.len()), (50_000, 10_000));
+        for name in ["data_batch_3.bin", "data_batch_5.bin"] {
+            let file = path.join(name);
+            let content = fs::read(&file).expect("written");
+            fs::write(&file, &content[..9_999 * 3073]).expect("written");
+            assert!(
+                refused().starts_with(&format!("/{name}: 9999 images, 10000 are published; ")),
+                "{}",
+                refused()
+            );
+            assert_eq!(partial().expect("a part").train.len(), 49_999);
+            fs::remove_file(&file).expect("removed");
+            assert!(
+                refused().starts_with(&format!(": no {name} in it; ")),
+                "{}",
+                refused()
+            );
+            assert_eq!(partial().expect("a part").train.len(), 40_000);
+            fs::write(&file, content).expect("written");
+        }
+        fs::remove_file(path.join("test_batch.bin")).expect("removed");
+        assert!(
+            refused().starts_with(": no test_batch.bin in it; "),
+            "{}",
+            refused()
+        );
+        let error = partial().expect_err("nothing to test on").to_string();
+        let expected = "cifar10: 50000 images to train on and 0 to test on; both are needed";
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn the_version_for_python_is_named() {
+        for pickled in CIFAR10.pickled {
+            let folder = tempfile::tempdir().expect("folder");
+            fs::create_dir(folder.path().join(pickled)).expect("created");
+            let error = error(DatasetName::Cifar10, folder.path());
+            let expected = format!("/{pickled} is the version for Python, which is pickled; ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
     }
 }

@@ -27,13 +27,49 @@ pub enum Error {
         folder: String,
     },
 
-    /// An archive without one of its files.
-    #[error("{file}: no {entry} in it")]
+    /// An archive or folder without one of its files.
+    #[error("{file}: no {entry} in it; fetch it again, or train on what there is by --partial")]
     NoEntry {
-        /// The archive.
+        /// The archive or folder.
         file: String,
         /// What it should hold.
         entry: &'static str,
+    },
+
+    /// A file with fewer or more images than are published.
+    #[error(
+        "{file}: {found} images, {expected} are published; fetch it again, or train on what there \
+         is by --partial"
+    )]
+    Incomplete {
+        /// The file.
+        file: String,
+        /// The number of images in it.
+        found: usize,
+        /// The number that is published.
+        expected: usize,
+    },
+
+    /// A set without images to train on or to test on.
+    #[error("{dataset}: {train} images to train on and {test} to test on; both are needed")]
+    Empty {
+        /// The data set.
+        dataset: DatasetName,
+        /// The number of training images.
+        train: usize,
+        /// The number of test images.
+        test: usize,
+    },
+
+    /// The data set in a form that is not read.
+    #[error("{file} is {found}; {instead}")]
+    OtherForm {
+        /// The file.
+        file: String,
+        /// The form.
+        found: &'static str,
+        /// What would do.
+        instead: &'static str,
     },
 
     /// A file could not be read or unpacked.

@@ -25,6 +25,8 @@ pub struct Folder {
     /// The folder.
     pub path: PathBuf,
     download: bool,
+    /// Whether files may be missing, or hold fewer images than are published.
+    pub partial: bool,
 }
 
 impl Folder {
@@ -39,7 +41,19 @@ impl Folder {
             None if download => Path::new("data").join(dataset.to_string()),
             None => return Err(Error::NoFolder { dataset }),
         };
-        Ok(Self { path, download })
+        Ok(Self {
+            path,
+            download,
+            partial: false,
+        })
+    }
+
+    /// The same, in which files may be missing.
+    pub fn partial(self) -> Self {
+        Self {
+            partial: true,
+            ..self
+        }
     }
 
     /// Where a published file is, which is fetched if need be.
@@ -55,12 +69,6 @@ impl Folder {
             });
         }
         Ok(path)
-    }
-
-    /// This folder or the given one in it, whichever has all the files.
-    pub fn find(&self, inner: &str, files: &[&str]) -> Option<PathBuf> {
-        let mut folders = [self.path.clone(), self.path.join(inner)].into_iter();
-        folders.find(|folder| files.iter().all(|file| folder.join(file).exists()))
     }
 }
 

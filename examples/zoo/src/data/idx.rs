@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use super::{Error, Images};
 
@@ -90,7 +90,7 @@ impl<'a> Idx<'a> {
             .map(|start| start.starts_with(&[0x1f, 0x8b]));
         let mut idx = Self {
             content: match gzip {
-                Ok(true) => Box::new(GzDecoder::new(content)),
+                Ok(true) => Box::new(MultiGzDecoder::new(content)),
                 Ok(false) => Box::new(content),
                 Err(source) => {
                     return Err(Error::Io {
@@ -213,6 +213,17 @@ mod tests {
             Ok(expected.clone())
         );
         assert_eq!(expected.image(1), [4, 5, 6, 7]);
+    }
+
+    /// As `pigz` and `cat` make them.
+    #[test]
+    fn a_gzip_file_of_several_members_is_read_whole() {
+        let whole = images();
+        let (start, end) = whole.split_at(7);
+        let members = [gzip(start), gzip(end)].concat();
+        let expected = parse(&whole, &labels());
+        assert_eq!(parse(&members, &labels()), expected);
+        assert!(expected.is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! (H. Xiao, K. Rasul, R. Vollgraf, <https://github.com/zalandoresearch/fashion-mnist>).
 
 use std::fs;
+use std::path::PathBuf;
 
 use super::folder::{self, Folder, Published};
 use super::idx::{self, File};
@@ -84,12 +85,28 @@ pub fn read(folder: &Folder, files: &[Published; 4]) -> Result<Dataset, Error> {
     })
 }
 
+/// Under the published name, gzip or not, or as other programs unpack and place it: with a dot before
+/// `idx`, and in the `raw` folder of torchvision.
 fn open(folder: &Folder, published: &Published) -> Result<File<fs::File>, Error> {
-    let unpacked = folder.path.join(published.name.trim_end_matches(".gz"));
-    let path = if unpacked.exists() {
-        unpacked
-    } else {
-        folder.file(published)?
+    let plain = published.name.trim_end_matches(".gz");
+    let dotted = plain.replace("-idx", ".idx");
+    let inner = ["raw", "MNIST/raw", "FashionMNIST/raw"].map(|inner| folder.path.join(inner));
+    let within = |path: &PathBuf, names: &[&str]| {
+        let mut paths = names.iter().map(|name| path.join(name));
+        paths.find(|path| path.is_file())
+    };
+    let unpacked = within(&folder.path, &[plain, &dotted]);
+    let elsewhere = || {
+        let mut inner = inner.iter();
+        inner.find_map(|path| within(path, &[plain, &dotted, published.name]))
+    };
+    let path = match unpacked {
+        Some(path) => path,
+        None if folder.path.join(published.name).exists() => folder.file(published)?,
+        None => match elsewhere() {
+            Some(path) => path,
+            None => folder.file(published)?,
+        },
     };
     Ok(File {
         name: path.display().to_string(),
@@ -152,5 +169,38 @@ mod tests {
             assert_eq!(data.train.shape, [1, 28, 28]);
             assert_eq!(data.test.labels, [0, 1]);
         }
+    }
+
+    #[test]
+    fn files_of_other_programs_are_found() {
+        for (inner, dotted) in [("", true), ("MNIST/raw", false), ("raw", true)] {
+            let folder = tempfile::tempdir().expect("folder");
+            let place = folder.path().join(inner);
+            fs::create_dir_all(&place).expect("created");
+            write_files(&place, 3, 2);
+            for published in &MNIST {
+                let plain = published.name.trim_end_matches(".gz");
+                if dotted && place.join(plain).exists() {
+                    let other = place.join(plain.replace("-idx", ".idx"));
+                    fs::rename(place.join(plain), other).expect("renamed");
+                }
+            }
+            let data = DatasetName::Mnist.load(Some(folder.path()), false);
+            let data = data.expect("valid");
+            assert_eq!(data.train.labels, [0, 1, 2], "{inner}");
+            assert_eq!(data.test.labels, [0, 1], "{inner}");
+        }
+    }
+
+    #[test]
+    fn a_set_without_test_images_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        write_files(folder.path(), 3, 0);
+        let error = DatasetName::Mnist.load(Some(folder.path()), false);
+        let error = error.expect_err("empty").to_string();
+        assert!(
+            error.starts_with("mnist: 3 images to train on and 0 to test on"),
+            "{error}"
+        );
     }
 }

@@ -102,15 +102,35 @@ impl DatasetName {
     /// # Errors
     /// Names the file and what was expected of it, if one is missing or not what it should be.
     pub fn load(self, data_dir: Option<&Path>, download: bool) -> Result<Dataset, Error> {
-        let folder = || Folder::new(self, data_dir, download);
-        match self {
+        self.read(|| Folder::new(self, data_dir, download))
+    }
+
+    /// The same from files of which some may be missing, or hold fewer images than are published.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); also without any images to train on or to test on.
+    pub fn load_partial(self, data_dir: Option<&Path>) -> Result<Dataset, Error> {
+        self.read(|| Ok(Folder::new(self, data_dir, false)?.partial()))
+    }
+
+    fn read(self, folder: impl Fn() -> Result<Folder, Error>) -> Result<Dataset, Error> {
+        let data = match self {
             Self::MnistMini => mnist::mini(),
             Self::Mnist => mnist::read(&folder()?, &mnist::MNIST),
             Self::FashionMnist => mnist::read(&folder()?, &mnist::FASHION_MNIST),
             Self::Cifar10 => cifar::CIFAR10.read(&folder()?),
             Self::Cifar100 => cifar::CIFAR100.read(&folder()?),
             Self::Svhn => svhn::read(&folder()?),
+        }?;
+        let [train, test] = [data.train.len(), data.test.len()];
+        if train == 0 || test == 0 {
+            return Err(Error::Empty {
+                dataset: self,
+                train,
+                test,
+            });
         }
+        Ok(data)
     }
 }
 

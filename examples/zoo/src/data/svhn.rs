@@ -1,6 +1,7 @@
 //! SVHN: digits of house numbers (Y. Netzer et al., <http://ufldl.stanford.edu/housenumbers>) in
 //! files of MATLAB 5.
 
+use std::io::Read;
 use std::path::Path;
 
 use matfile::{Array, MatFile, NumericData};
@@ -39,6 +40,13 @@ fn read_file(path: &Path) -> Result<Images, Error> {
     let file = match MatFile::parse(folder::open(path)?) {
         Ok(content) => File { name, content },
         Err(matfile::Error::IOError(source)) => return Err(Error::Io { file: name, source }),
+        Err(_) if is_hdf5(path)? => {
+            return Err(Error::OtherForm {
+                file: name,
+                found: "of MATLAB 7.3, which is HDF5",
+                instead: "MATLAB 5 is read: save it by MATLAB's `save -v7` or `scipy.io.savemat`",
+            });
+        }
         Err(_) => {
             return Err(Error::Format {
                 file: name,
@@ -63,6 +71,17 @@ fn read_file(path: &Path) -> Result<Images, Error> {
     })
 }
 
+/// Whether a file is one of MATLAB 7.3, by its first line or its format.
+fn is_hdf5(path: &Path) -> Result<bool, Error> {
+    let mut start = Vec::new();
+    let read = folder::open(path)?.take(19).read_to_end(&mut start);
+    read.map_err(|source| Error::Io {
+        file: path.display().to_string(),
+        source,
+    })?;
+    Ok(start == b"MATLAB 7.3 MAT-file" || start.starts_with(b"\x89HDF\r\n\x1a\n"))
+}
+
 struct File {
     name: String,
     content: MatFile,
@@ -74,7 +93,7 @@ impl File {
         let array = self.content.find_by_name("X");
         if let Some(array) = array
             && let NumericData::UInt8 { real, imag: None } = array.data()
-            && *array.size() == [SIDE, SIDE, CHANNELS, real.len() / (CHANNELS * SIDE * SIDE)]
+            && is_images(array.size(), real.len() / (CHANNELS * SIDE * SIDE))
         {
             let mut pixels = Vec::with_capacity(real.len());
             for plane in real.chunks_exact(SIDE * SIDE) {
@@ -87,19 +106,15 @@ impl File {
         Err(self.unexpected("X", array, "uint8 [32, 32, 3, N]"))
     }
 
-    /// The variable `y`, in which a zero is class 10. Its numbers are double or uint8, depending
-    /// on the program that saved it.
+    /// The variable `y`, in which a zero is class 10. Its type and whether it is a column depend on the
+    /// program that saved it.
     fn labels(&self) -> Result<Vec<u8>, Error> {
         let array = self.content.find_by_name("y");
-        let (size, labels) = match array.map(|array| (array.size(), array.data())) {
-            Some((size, NumericData::Double { real, imag: None })) => (size, real.clone()),
-            Some((size, NumericData::UInt8 { real, imag: None })) => {
-                (size, real.iter().copied().map(f64::from).collect())
-            }
-            _ => return Err(self.unexpected("y", array, "double or uint8 [N, 1]")),
-        };
-        if *size != [labels.len(), 1] {
-            return Err(self.unexpected("y", array, "double or uint8 [N, 1]"));
+        let unexpected = || self.unexpected("y", array, "numbers [N, 1]");
+        let numbers = array.and_then(|array| Some((array.size(), numbers(array.data())?)));
+        let (size, labels) = numbers.ok_or_else(unexpected)?;
+        if *size != [labels.len(), 1] && *size != [1, labels.len()] {
+            return Err(unexpected());
         }
         let class = |(record, label): (usize, f64)| {
             let class = (1..=10).find(|class| f64::from(*class) == label);
@@ -130,6 +145,29 @@ impl File {
             expected,
         }
     }
+}
+
+/// Of one image, programs leave the last of the four sizes out.
+fn is_images(size: &[usize], images: usize) -> bool {
+    size == [SIDE, SIDE, CHANNELS, images] || (images == 1 && size == [SIDE, SIDE, CHANNELS])
+}
+
+/// The values of an array of real numbers.
+fn numbers(data: &NumericData) -> Option<Vec<f64>> {
+    macro_rules! numbers {
+        ($($kind:ident),*) => {
+            match data {
+                NumericData::Double { real, imag: None } => Some(real.clone()),
+                $(NumericData::$kind { real, imag: None } => {
+                    Some(real.iter().map(|number| *number as f64).collect())
+                })*
+                _ => None,
+            }
+        };
+    }
+    numbers!(
+        Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64, Single
+    )
 }
 
 fn type_name(data: &NumericData) -> &'static str {
@@ -248,6 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn labels_in_a_row_and_a_single_image_are_read() {
+        let row = variable("y", DOUBLE_CLASS, &[1, 3], &[10, 1, 9]);
+        let images = read(&mat(&[x(3), row])).expect("valid");
+        assert_eq!(images.labels, [0, 1, 9]);
+        let values = x(1);
+        let four = read(&mat(&[values, y(&[7])])).expect("valid");
+        let plane: Vec<u8> = (0..3072)
+            .map(|place| pixel(0, place / 1024, place % 32, place / 32 % 32))
+            .collect();
+        let three = variable("X", UINT8_CLASS, &[32, 32, 3], &plane);
+        let three = read(&mat(&[three, y(&[7])])).expect("valid");
+        assert_eq!(three, four);
+    }
+
+    #[test]
+    fn a_file_of_matlab_7_3_is_named() {
+        for start in [
+            &b"MATLAB 7.3 MAT-file, Platform: GLNXA64"[..],
+            b"\x89HDF\r\n\x1a\n",
+        ] {
+            let content = [start, &[0; 600]].concat();
+            let error = read(&content).expect_err("HDF5");
+            let expected = "train_32x32.mat is of MATLAB 7.3, which is HDF5; MATLAB 5 is read: ";
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn both_files_are_read() {
         let folder = tempfile::tempdir().expect("folder");
         for (published, labels) in FILES.iter().zip([&[1, 2][..], &[3]]) {
@@ -275,11 +341,11 @@ mod tests {
         let double = variable("X", DOUBLE_CLASS, &[32, 32, 3, 1], &[0; 3072]);
         let expected = "variable `X` is double [32, 32, 3, 1], expected uint8 [32, 32, 3, N]";
         assert_error(&[double, y(&[1])], expected);
-        let expected = "variable `y` is missing or cut off, expected double or uint8 [N, 1]";
+        let expected = "variable `y` is missing or cut off, expected numbers [N, 1]";
         assert_error(&[x(1)], expected);
-        let row = variable("y", DOUBLE_CLASS, &[1, 2], &[1, 2]);
-        let expected = "variable `y` is double [1, 2], expected double or uint8 [N, 1]";
-        assert_error(&[x(2), row], expected);
+        let square = variable("y", DOUBLE_CLASS, &[2, 2], &[1, 2, 3, 4]);
+        let expected = "variable `y` is double [2, 2], expected numbers [N, 1]";
+        assert_error(&[x(2), square], expected);
     }
 
     #[test]
