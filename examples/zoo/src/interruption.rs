@@ -21,7 +21,8 @@ impl StopsOnSignal {
         static HANDLER: Once = Once::new();
         HANDLER.call_once(|| {
             let handler = || {
-                if !stop() {
+                let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+                if !stop(running.as_ref()) {
                     process::exit(INTERRUPTED);
                 }
             };
@@ -45,9 +46,8 @@ fn set(interrupter: Option<Interrupter>) {
 }
 
 /// Stops the training that runs; false where none does, or where it was stopped before.
-fn stop() -> bool {
-    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    match running.as_ref() {
+fn stop(running: Option<&Interrupter>) -> bool {
+    match running {
         Some(interrupter) if !interrupter.should_stop() => {
             say!("stopping after this batch; again to stop at once");
             interrupter.stop(Some("a signal"));
@@ -64,12 +64,9 @@ mod tests {
     #[test]
     fn a_signal_stops_what_runs_and_a_second_one_ends_the_program() {
         let interrupter = Interrupter::new();
-        let guard = StopsOnSignal::new(interrupter.clone());
-        assert!(!interrupter.should_stop());
-        assert!(stop());
+        assert!(stop(Some(&interrupter)));
         assert!(interrupter.should_stop());
-        assert!(!stop());
-        drop(guard);
-        assert!(!stop());
+        assert!(!stop(Some(&interrupter)));
+        assert!(!stop(None));
     }
 }
