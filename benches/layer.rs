@@ -74,7 +74,8 @@ const QUICK: [&str; 3] = ["64-128 3x3, 16x16", "256-256 3x3, 8x8", "512-512 3x3,
 
 /// The dense layer as Burn runs it.
 const BASELINE: &str = "Conv2d";
-/// The dense layer in a `Conv`, by this crate's kernel: what of a ratio is the kernel and what LinearConv.
+/// The dense layer in a `Conv`, by this crate's kernel: what of a ratio is the kernel and what is
+/// LinearConv.
 const KERNEL: &str = "dense, our kernel";
 /// A dense layer that was reparameterized by full coefficients, in a model that declares `Conv`.
 const SPLIT_CONV: &str = "split Conv";

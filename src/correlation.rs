@@ -115,8 +115,8 @@ fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -
     (gram.mask_fill(diagonal, 0.0) * inverses).clamp(-1.0, 1.0)
 }
 
-/// The type in which values of a type are summed: f32 for half precision.
-fn summed(dtype: DType) -> DType {
+/// The type in which values of a type are summed, and thresholds moved: f32 for half precision.
+pub(crate) fn summed(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         dtype => dtype,

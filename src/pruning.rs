@@ -32,7 +32,7 @@
 use alloc::{vec, vec::Vec};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Bool, DType, Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 // Powers and rounding of floats are part of std alone. The import is unused where a dependency
 // links std.
 #[cfg(not(feature = "std"))]
@@ -40,6 +40,7 @@ use burn::tensor::{Bool, DType, Tensor, TensorData};
 use num_traits::Float as _;
 
 use crate::coefficients::SPARSE;
+use crate::correlation::summed;
 use crate::error::Error;
 
 /// The reference implementation's schedule: a threshold for each layer that creeps up while fewer
@@ -235,10 +236,7 @@ impl<R: Fn(&[f64], f64) -> (Vec<bool>, f64)> ModuleMapper for Pruner<R> {
             }
             Field::Threshold => param.map(|threshold| {
                 let threshold = threshold.dequantize();
-                let dtype = match threshold.dtype() {
-                    DType::F16 | DType::BF16 => DType::F32,
-                    dtype => dtype,
-                };
+                let dtype = summed(threshold.dtype());
                 let present = threshold.clone().into_scalar::<f64>();
                 let next;
                 (self.mask, next) = (self.rule)(&self.magnitudes, present);

@@ -107,8 +107,8 @@ pub(crate) struct Layer<'a> {
 /// What the filters answer to patches of input.
 struct Responses<'a> {
     patches: &'a Taps,
-    /// The mean of the patches under each tap, where a bias can make up for it. `[taps][channels]`
-    means: Option<Vec<Mat<f64>>>,
+    /// Whether a bias can make up for the mean of a filter's, which is then left out.
+    centred: bool,
     /// What each filter counts, where the normalization behind the layer is known.
     weights: Option<Vec<f64>>,
     /// Squares of all responses, the mean included.
@@ -380,12 +380,8 @@ impl<'a> Responses<'a> {
         }
         let energy = all.squared_norm_l2();
         let count = all.nrows();
-        let mean_of = |matrix: &Mat<f64>| -> Mat<f64> {
-            let sums = |_, column| matrix.col(column).iter().sum::<f64>() / count as f64;
-            Mat::from_fn(1, matrix.ncols(), sums)
-        };
-        let mean = mean_of(&all);
-        let norm = layer.norm.filter(|norm| {
+        let mean = means_of(&all);
+        let norm = layer.norm.and_then(Norm::read).filter(|norm| {
             let bias = layer.bias.map(|bias| to_values(bias.clone()));
             let outputs = (0..kernel.rows).map(|filter| {
                 let bias = bias.as_ref().map_or(0.0, |bias| bias[filter]);
@@ -395,17 +391,11 @@ impl<'a> Responses<'a> {
             });
             norm.is_of(outputs)
         });
-        let means = layer.bias.is_some().then(|| {
-            for column in 0..all.ncols() {
-                let mean = mean[(0, column)];
-                all.col_mut(column)
-                    .iter_mut()
-                    .for_each(|value| *value -= mean);
-            }
-            let means = (0..patches.taps).map(|tap| mean_of(&patches.tap(tap)));
-            means.collect()
-        });
-        let weights = norm.map(Norm::weights);
+        let centred = layer.bias.is_some();
+        if centred {
+            subtract(&mut all, &mean);
+        }
+        let weights = norm.map(|norm| norm.weights());
         if let Some(weights) = &weights {
             for (column, weight) in weights.iter().enumerate() {
                 let scale = |value: &mut f64| *value *= weight;
@@ -416,7 +406,7 @@ impl<'a> Responses<'a> {
         triangle.add([all]);
         Ok(Self {
             patches,
-            means,
+            centred,
             weights,
             energy,
             basis: triangle.basis(),
@@ -443,37 +433,40 @@ impl<'a> Responses<'a> {
 
     /// Columns without their means, if the responses are without theirs.
     fn centred(&self, mut columns: Mat<f64>) -> Mat<f64> {
-        if self.means.is_some() {
-            let count = columns.nrows().max(1) as f64;
-            for column in 0..columns.ncols() {
-                let mean = columns.col(column).iter().sum::<f64>() / count;
-                let centre = |value: &mut f64| *value -= mean;
-                columns.col_mut(column).iter_mut().for_each(centre);
-            }
+        if self.centred {
+            let means = means_of(&columns);
+            subtract(&mut columns, &means);
         }
         columns
     }
 
     /// The relative error of the responses, and what the mean of a filter's loses, `[f, 1]`.
     fn lost(&self, kernel: &Taps, stored: &Stored) -> (f64, Option<Mat<f64>>) {
-        let difference: Vec<Mat<f64>> = (0..kernel.taps)
-            .map(|tap| (kernel.tap(tap) - stored.tap(tap)).transpose().to_owned())
-            .collect();
-        let mut lost = multiply(self.patches, |tap| difference[tap].clone());
-        let shift = self.means.as_ref().map(|means| {
-            let mut shift = Mat::zeros(1, kernel.rows);
-            for (mean, difference) in means.iter().zip(&difference) {
-                shift += mean * difference;
-            }
-            for column in 0..lost.ncols() {
-                let mean = shift[(0, column)];
-                lost.col_mut(column)
-                    .iter_mut()
-                    .for_each(|value| *value -= mean);
-            }
-            shift.transpose().to_owned()
+        let mut lost = multiply(self.patches, |tap| {
+            (kernel.tap(tap) - stored.tap(tap)).transpose().to_owned()
+        });
+        let shift = self.centred.then(|| {
+            let means = means_of(&lost);
+            subtract(&mut lost, &means);
+            means.transpose().to_owned()
         });
         (relative(lost.squared_norm_l2(), self.energy), shift)
+    }
+}
+
+/// The mean of each column, `[1, columns]`.
+fn means_of(matrix: &Mat<f64>) -> Mat<f64> {
+    let count = matrix.nrows().max(1) as f64;
+    Mat::from_fn(1, matrix.ncols(), |_, column| {
+        matrix.col(column).iter().sum::<f64>() / count
+    })
+}
+
+/// Takes a value from all of each column.
+fn subtract(matrix: &mut Mat<f64>, values: &Mat<f64>) {
+    for column in 0..matrix.ncols() {
+        let centre = |value: &mut f64| *value -= values[(0, column)];
+        matrix.col_mut(column).iter_mut().for_each(centre);
     }
 }
 

@@ -41,12 +41,19 @@ pub(crate) struct ConvWeight {
     pub(crate) norm: Option<Norm>,
 }
 
-/// A batch normalization, channel by channel.
+/// The parameters of a batch normalization, which are read where they are needed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Norm {
-    pub(crate) gamma: Vec<f64>,
-    pub(crate) mean: Vec<f64>,
-    pub(crate) variance: Vec<f64>,
+    gamma: Option<Tensor<1>>,
+    mean: Option<Tensor<1>>,
+    variance: Option<Tensor<1>>,
+}
+
+/// A batch normalization, channel by channel.
+pub(crate) struct NormValues {
+    gamma: Vec<f64>,
+    mean: Vec<f64>,
+    variance: Vec<f64>,
 }
 
 /// The weight of a layer that is no [`Conv2d`](burn::nn::conv::Conv2d), which compression leaves
@@ -64,10 +71,21 @@ pub struct OtherLayer {
 const EPSILON: f64 = 1e-5;
 
 impl Norm {
+    /// The values, if the visitor was shown all.
+    pub(crate) fn read(&self) -> Option<NormValues> {
+        let read = |values: &Option<Tensor<1>>| values.clone().map(to_values);
+        Some(NormValues {
+            gamma: read(&self.gamma)?,
+            mean: read(&self.mean)?,
+            variance: read(&self.variance)?,
+        })
+    }
+}
+
+impl NormValues {
     /// Whether this normalizes outputs of these means and variances. Their median channel must be as
     /// the running statistics have it, for which outputs behind an activation are too different.
     pub(crate) fn is_of(&self, outputs: impl Iterator<Item = (f64, f64)>) -> bool {
-        let complete = [&self.mean, &self.variance].map(|values| values.len() == self.gamma.len());
         let statistics = self.mean.iter().zip(&self.variance);
         let mut differences: Vec<[f64; 2]> = statistics
             .zip(outputs)
@@ -85,8 +103,7 @@ impl Norm {
         };
         let means = median(0, &mut differences);
         let variances = median(1, &mut differences);
-        complete == [true, true]
-            && means.is_some_and(|difference| difference < 0.2)
+        means.is_some_and(|difference| difference < 0.2)
             && variances.is_some_and(|difference| difference < 0.5)
     }
 
@@ -184,7 +201,7 @@ impl ModuleVisitor for Weights {
                 let filters = |weight: &&mut ConvWeight| weight.value.dims()[0];
                 if let Some(weight) = last.filter(|weight| filters(weight) == param.shape()[0]) {
                     let norm = weight.norm.get_or_insert_default();
-                    let values = to_values(param.val());
+                    let values = Some(param.val().reshape([-1]));
                     match field {
                         "gamma" => norm.gamma = values,
                         "running_mean" => norm.mean = values,

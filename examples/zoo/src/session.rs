@@ -4,12 +4,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use burn::lr_scheduler::LrSchedulerConfig;
-use burn::lr_scheduler::LrSchedulerRecord;
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
+use burn::lr_scheduler::{LrSchedulerConfig, LrSchedulerRecord};
 use burn::module::Module;
 use burn::optim::{AdamConfig, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
