@@ -150,10 +150,12 @@ impl LinearConv2dConfig {
     /// The [`cost`](Self::cost) of the layer, unless it is too narrow for its ratio or rank.
     ///
     /// # Errors
-    /// As [`cost`](Self::cost) where no width would do.
+    /// As [`cost`](Self::cost) where no width would do. A rank ratio that is too high for a layer is so
+    /// for all wider ones.
     pub(crate) fn cost_if_wide_enough(&self) -> Result<Option<LayerCost>, Error> {
+        let is_ratio = matches!(self.coefficients, CoefficientsConfig::RankRatio { .. });
         match self.cost() {
-            Err(Error::Rank { rank: 1.., .. }) => Ok(None),
+            Err(Error::Rank { rank: 1.., .. }) if !is_ratio => Ok(None),
             Err(Error::ChannelRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(None),
             Err(Error::PrimaryRatio { ratio, .. }) if ratio > 0.0 && ratio < 1.0 => Ok(None),
             cost => cost.map(Some),
@@ -263,8 +265,10 @@ impl LinearConv2d {
     ///
     /// # Panics
     /// Panics, as Burn's does, if the input has another number of channels or is smaller than
-    /// the kernel; and if the [`order`](Self::order) has another length than the outputs. That it names
-    /// filters that are there is checked on the flex backend alone.
+    /// the kernel; if the [`order`](Self::order) has another length than the outputs; and, with the
+    /// message of [`Error::FactoredGroups`], if there are several groups and the evaluation is
+    /// [`Evaluation::Factored`]. That the order names filters that are there is checked on the flex
+    /// backend alone.
     ///
     /// # Example
     /// ```
@@ -338,9 +342,7 @@ impl LinearConv2d {
     /// Panics with the message of [`Error::FactoredGroups`] on [`Evaluation::Factored`] with more
     /// than one group.
     pub fn with_evaluation(self, evaluation: Evaluation) -> Self {
-        if let Err(error) = check_evaluation(evaluation, self.groups) {
-            panic!("{error}");
-        }
+        or_panic(check_evaluation(evaluation, self.groups));
         Self { evaluation, ..self }
     }
 
@@ -381,8 +383,18 @@ impl LinearConv2d {
                     output: batch_size * rows * columns,
                 })
             }
-            evaluation => evaluation,
+            evaluation => {
+                // Its groups may have been set since.
+                or_panic(check_evaluation(evaluation, self.groups));
+                evaluation
+            }
         }
+    }
+}
+
+fn or_panic(checked: Result<(), Error>) {
+    if let Err(error) = checked {
+        panic!("{error}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Compressing dense layers and models: errors are what they are said to be, nothing else changes,
 //! and the way back is exact.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -744,4 +746,7 @@ fn impossible_budgets_are_errors() {
     let invalid = CoefficientsConfig::LowRank { rank: 0 };
     assert!(Compression::uniform(0.5, invalid).plan(&model).is_err());
     assert!(Compression::uniform(2.0, FULL).plan(&model).is_err());
+    let invalid = CoefficientsConfig::RankRatio { ratio: 0.75 };
+    let plan = Compression::uniform(0.75, invalid).plan(&model);
+    assert!(matches!(plan, Err(Error::Rank { .. })), "{plan:?}");
 }

@@ -6,6 +6,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
+use burn::tensor::Tensor;
 use linearconv::{
     Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, Evaluation, LinearConv2d,
     LinearConv2dConfig,
@@ -202,6 +203,28 @@ fn a_rank_ratio_is_a_floor_of_at_least_one() {
     }
 }
 
+/// 0.75·m is above f/4 in every layer of many filters, and in every wider one.
+#[test]
+fn a_policy_of_a_rank_that_no_wide_layer_can_have_is_an_error() {
+    let policy = LinearConv2dConfig::new([0, 0], [0, 0])
+        .with_primary_ratio(0.75)
+        .with_coefficients(CoefficientsConfig::RankRatio { ratio: 0.75 });
+    for filters in [8, 64, 512] {
+        let layer = Conv2dConfig::new([64, filters], [3, 3]);
+        let layer = ConvConfig::Auto(policy.clone()).with_layer(layer);
+        let error = layer.try_init(&device()).expect_err("too high a rank");
+        assert!(matches!(error, Error::Rank { .. }), "{error}");
+    }
+    // As high as it can be is an error nowhere.
+    for filters in 2..200 {
+        let policy = policy
+            .clone()
+            .with_coefficients(CoefficientsConfig::RankRatio { ratio: 1.0 / 3.0 });
+        let layer = ConvConfig::Auto(policy).with_layer(Conv2dConfig::new([64, filters], [3, 3]));
+        layer.try_init(&device()).expect("a rank");
+    }
+}
+
 #[test]
 fn sparsities_outside_zero_to_one_are_errors() {
     for sparsity in [-0.1, 1.0, f64::NAN] {
@@ -228,6 +251,16 @@ fn factored_evaluation_of_groups_is_an_error() {
 fn a_grouped_layer_refuses_factored_evaluation() {
     let layer = config().with_groups(2).init(&device());
     layer.with_evaluation(Evaluation::Factored);
+}
+
+#[test]
+#[should_panic = "Evaluation::Factored needs groups=1, got groups=2"]
+fn groups_that_are_set_later_are_refused_too() {
+    let mut layer = config()
+        .with_evaluation(Evaluation::Factored)
+        .init(&device());
+    layer.groups = 2;
+    layer.forward(Tensor::zeros([1, 8, 5, 5], &device()));
 }
 
 #[test]

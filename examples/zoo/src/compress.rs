@@ -19,6 +19,7 @@ use crate::output::say;
 use crate::recipe::Recipe;
 use crate::report::{read_json, write_json};
 use crate::run::{execute, load};
+use crate::saving::{load_weights, save_weights};
 use crate::session::{Session, Workplace};
 use crate::table::{Format, Table};
 use crate::training::{Teacher, accuracy};
@@ -171,7 +172,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     };
     let config = training.network_config(ConvConfig::dense());
     let network = args.network.try_init(&config, &device.clone().autodiff())?;
-    let network = network.try_load_file(&dense)?.train();
+    let network = load_weights(network, &dense)?.train();
     stage("dense", &network)?;
 
     let again = |error| with_way_on(error, &dense);
@@ -208,12 +209,12 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         network
     };
 
-    network.valid().save_file(folder.join("compressed.bpk"))?;
+    save_weights(network.valid(), &folder.join("compressed.bpk"))?;
     write_json(&folder.join("plan.json"), &plan)?;
 
     let network = network.materialize();
     stage("materialized", &network)?;
-    network.valid().save_file(folder.join("model.bpk"))?;
+    save_weights(network.valid(), &folder.join("model.bpk"))?;
     Ok(table)
 }
 

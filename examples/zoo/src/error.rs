@@ -84,8 +84,13 @@ pub enum Error {
     },
 
     /// Weights could not be written or read.
-    #[error("weights: {0}")]
-    Record(#[from] burn::store::RecordError),
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What Burn said.
+        source: burn::store::RecordError,
+    },
 
     /// The optimizer or its schedule refused its configuration.
     #[error("invalid recipe: {0}")]
@@ -117,8 +122,13 @@ pub enum Error {
     Training(String),
 
     /// A figure could not be drawn.
-    #[error("the curves could not be drawn: {0}")]
-    Figure(String),
+    #[error("{}: the curves could not be drawn: {reason}", path.display())]
+    Figure {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
 }
 
 fn absent(name: &str, count: usize) -> String {

@@ -15,6 +15,7 @@ pub mod data;
 mod divergence;
 pub mod error;
 mod interruption;
+mod logs;
 pub mod models;
 mod output;
 pub mod paper;

@@ -1,6 +1,7 @@
 //! What a run leaves behind: a report in JSON and its curves.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 
 use burn::train::logger::{FileMetricLogger, MetricLogger};
@@ -83,7 +84,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Reads what burn-train has logged to a run's folder; ends where an epoch is incomplete.
+    /// Reads what was logged to a run's folder; ends where an epoch is incomplete.
     pub fn read_all(folder: &Path, epochs: usize) -> Vec<Self> {
         let mut logs = FileMetricLogger::new(folder);
         let mut mean = |name: &str, epoch: usize, split: Split| {
@@ -137,8 +138,9 @@ impl Report {
     /// Names the file that could not be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         write_json(&folder.join(FILE), self)?;
-        self.draw(&folder.join("curves.svg"))
-            .map_err(|error| Error::Figure(error.to_string()))
+        let path = folder.join("curves.svg");
+        let drawn = self.draw(&path).map_err(|error| error.to_string());
+        drawn.map_err(|reason| Error::Figure { path, reason })
     }
 
     /// Loss and accuracy over the epochs, training beside validation.
@@ -208,7 +210,7 @@ impl Report {
 /// # Errors
 /// Names the file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let json = std::fs::read(path);
+    let json = fs::read(path);
     json.and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
         .map_err(|source| Error::Io {
             path: path.into(),
@@ -216,15 +218,25 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         })
 }
 
-/// Writes a value as JSON.
+/// Behind the name of a file that is not yet whole.
+pub(crate) const PART: &str = "part";
+
+/// Writes a value as JSON: all of it, or nothing.
 ///
 /// # Errors
 /// Names the file.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let part = path.with_added_extension(PART);
     let json = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
-    json.and_then(|json| std::fs::write(path, json + "\n"))
-        .map_err(|source| Error::Io {
+    let written = json
+        .and_then(|json| fs::write(&part, json + "\n"))
+        .and_then(|()| fs::rename(&part, path));
+    written.map_err(|source| {
+        // It may be what fills the disk.
+        let _ = fs::remove_file(&part);
+        Error::Io {
             path: path.into(),
             source,
-        })
+        }
+    })
 }

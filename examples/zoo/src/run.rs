@@ -14,6 +14,7 @@ use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_para
 use crate::output::{exit, say};
 use crate::recipe::Recipe;
 use crate::report::{Cost, Report};
+use crate::saving::save_weights;
 use crate::session::{Session, Workplace};
 use crate::settings::Run;
 use crate::trace::trace;
@@ -96,8 +97,7 @@ impl Run {
             reads_per_step: trained.reads_per_step,
             seconds: started.elapsed().as_secs_f64(),
         };
-        let model = self.folder().join("model.bpk");
-        trained.classifier.network.save_file(model)?;
+        save_weights(trained.classifier.network, &self.folder().join("model.bpk"))?;
         report.write(self.folder())?;
         Ok(report)
     }

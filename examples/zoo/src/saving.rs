@@ -1,21 +1,56 @@
-//! Checkpoints that are written before training goes on.
+//! Files that are whole or not there, and checkpoints that are written before training goes on.
 //!
 //! burn-train writes them beside training, from tensors that later steps change. Burn 0.22's fusion
 //! lets those steps reuse the memory of tensors that another thread is still to read: a checkpoint
 //! then holds moments of Adam that are weights (docs/backends.md). Here the next step waits.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use burn::module::Module;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
-    FileCheckpointer,
 };
-use burn::train::metric::store::EventStoreClient;
+use burn::train::metric::MetricName;
+use burn::train::metric::store::{Aggregate, Direction, EventStoreClient, Split};
 
-/// Of a model, its optimizer and the schedule of its learning rate.
-const PARTS: usize = 3;
+use crate::Error;
+
+/// Where checkpoints are in a run's folder, and their parts.
+pub(crate) const CHECKPOINTS: &str = "checkpoint";
+pub(crate) const MODEL: &str = "model";
+pub(crate) const OPTIMIZER: &str = "optim";
+pub(crate) const SCHEDULER: &str = "scheduler";
+const PARTS: [&str; 3] = [MODEL, OPTIMIZER, SCHEDULER];
+
+/// The file of a part.
+pub(crate) fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
+    folder.join(CHECKPOINTS).join(format!("{part}-{epoch}.bpk"))
+}
+
+/// Writes weights to a file.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn save_weights<M: Module>(module: M, path: &Path) -> Result<(), Error> {
+    module.save_file(path).map_err(|source| Error::Weights {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Reads the weights of a module from a file.
+///
+/// # Errors
+/// Names the file.
+pub(crate) fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, Error> {
+    module.try_load_file(path).map_err(|source| Error::Weights {
+        path: path.into(),
+        source,
+    })
+}
 
 /// The files that are still to be written.
 #[derive(Clone, Debug, Default)]
@@ -37,29 +72,41 @@ impl Pending {
     }
 }
 
-/// A strategy that counts what it asks to be saved, ahead of burn-train's threads.
-pub(crate) struct Announced<S> {
-    pub(crate) strategy: S,
+/// Keeps the last two checkpoints and the best one, the first of several that are equally good.
+///
+/// What it keeps follows from the folder and the logs alone, so that a run which was interrupted keeps
+/// what it would have kept. It counts what it asks to be saved, ahead of burn-train's threads.
+pub(crate) struct LastAndBest {
+    pub(crate) folder: PathBuf,
+    /// The metric of which more is better.
+    pub(crate) metric: MetricName,
     pub(crate) pending: Pending,
 }
 
-impl<S: CheckpointingStrategy> CheckpointingStrategy for Announced<S> {
+impl CheckpointingStrategy for LastAndBest {
     fn checkpointing(
         &mut self,
         epoch: usize,
         store: &EventStoreClient,
     ) -> Vec<CheckpointingAction> {
-        let actions = self.strategy.checkpointing(epoch, store);
-        let saves = actions.iter();
-        let saves = saves.filter(|action| matches!(action, CheckpointingAction::Save));
-        self.pending.change(|count| *count += PARTS * saves.count());
-        actions
+        let (mean, highest) = (Aggregate::Mean, Direction::Highest);
+        let best = store.find_epoch(&self.metric, mean, highest, &Split::Valid);
+        let keep = |old: &usize| old + 1 == epoch || Some(*old) == best;
+        let exists = |old: &usize| {
+            let mut parts = PARTS.iter();
+            parts.any(|part| checkpoint(&self.folder, part, *old).exists())
+        };
+        let old = (1..epoch).filter(|old| !keep(old)).filter(exists);
+        let old = old.map(CheckpointingAction::Delete);
+        self.pending.change(|count| *count += PARTS.len());
+        std::iter::once(CheckpointingAction::Save)
+            .chain(old)
+            .collect()
     }
 }
 
 /// One of the parts, written to files.
 pub(crate) struct Part {
-    files: FileCheckpointer,
     folder: PathBuf,
     name: &'static str,
     pending: Pending,
@@ -69,14 +116,40 @@ pub(crate) struct Part {
 const PARTIAL: &str = "partial";
 
 impl Part {
+    /// A part in the folder of a run.
     pub(crate) fn new(folder: PathBuf, name: &'static str, pending: Pending) -> Self {
         Self {
-            files: FileCheckpointer::new(&folder, name),
             folder,
             name,
             pending,
         }
     }
+
+    /// Writes beside the checkpoints first, so that one that is there is whole.
+    fn write<R: Checkpoint>(&self, path: &Path, record: R) -> Result<(), CheckpointerError> {
+        let folder = self.folder.join(CHECKPOINTS).join(PARTIAL);
+        let created = fs::create_dir_all(&folder).map_err(CheckpointerError::IOError);
+        created.map_err(|error| named(&folder, error))?;
+        let partial = folder.join(path.file_name().unwrap_or_default());
+        let written = record
+            .save(partial.clone())
+            .and_then(|()| fs::rename(&partial, path).map_err(CheckpointerError::IOError));
+        written.map_err(|error| {
+            // It may be what fills the disk.
+            let _ = fs::remove_file(&partial);
+            named(path, error)
+        })
+    }
+}
+
+/// The error of a file.
+fn named(path: &Path, error: CheckpointerError) -> CheckpointerError {
+    let reason = match error {
+        CheckpointerError::IOError(error) => error.to_string(),
+        CheckpointerError::Record(error) => error.to_string(),
+        CheckpointerError::Unknown(reason) => reason,
+    };
+    CheckpointerError::Unknown(format!("{}: {reason}", path.display()))
 }
 
 /// Counts a file as written when it is dropped, so that nobody waits for one that panicked.
@@ -89,23 +162,25 @@ impl Drop for Written<'_> {
 }
 
 impl<R: Checkpoint> Checkpointer<R> for Part {
-    /// Writes beside the checkpoints first, so that one that is there is whole.
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
         let _written = Written(&self.pending);
-        let name = format!("{}-{epoch}.bpk", self.name);
-        let partial = self.folder.join(PARTIAL);
-        fs::create_dir_all(&partial).map_err(CheckpointerError::IOError)?;
-        let partial = partial.join(&name);
-        record.save(partial.clone())?;
-        fs::rename(partial, self.folder.join(name)).map_err(CheckpointerError::IOError)
+        self.write(&checkpoint(&self.folder, self.name, epoch), record)
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
-        Checkpointer::<R>::delete(&self.files, epoch)
+        let path = checkpoint(&self.folder, self.name, epoch);
+        match fs::remove_file(&path) {
+            // A run that was killed may have deleted some of the parts.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(named(&path, CheckpointerError::IOError(error)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
-        self.files.restore(epoch)
+        let path = checkpoint(&self.folder, self.name, epoch);
+        R::load(path.clone()).map_err(|error| named(&path, error))
     }
 }
 

@@ -1,7 +1,8 @@
 //! One training by burn-train: a recipe carried out in a folder, and the weights that did best.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
@@ -14,12 +15,10 @@ use burn::optim::{AdamConfig, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::Device;
 use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
-use burn::train::checkpoint::{
-    ComposedCheckpointingStrategy, KeepLastNCheckpoints, MetricCheckpointingStrategy,
-};
-use burn::train::metric::store::{Aggregate, Direction, Split};
+use burn::train::checkpoint::CheckpointerError;
+use burn::train::metric::Metric;
 use burn::train::{
-    ExecutionStrategy, Learner, LearningResult, MultiDeviceOptim, SupervisedTraining,
+    ExecutionStrategy, Learner, LearningResult, MultiDeviceOptim, SupervisedTraining, TrainingError,
 };
 use linearconv::CoefficientsConfig;
 
@@ -30,12 +29,13 @@ use crate::cli::{Parallel, TrainingArgs};
 use crate::data::Loaders;
 use crate::divergence::Watch;
 use crate::interruption::StopsOnSignal;
+use crate::logs::Logs;
 use crate::models::Network;
 use crate::output::say;
 use crate::progress::{Lines, StepTimes};
 use crate::recipe::{Recipe, Schedule};
 use crate::report::Epoch;
-use crate::saving::{Announced, Part};
+use crate::saving::{LastAndBest, MODEL, OPTIMIZER, Part, SCHEDULER, checkpoint, load_weights};
 use crate::training::{Classifier, Teacher};
 
 /// One training.
@@ -158,18 +158,10 @@ impl Session<'_> {
         let watch = Watch::default();
         let accuracy = ImageMean::accuracy;
         let loss = |interval, reads| ImageMean::loss(interval, reads).with_watch(watch.clone());
-        let best = MetricCheckpointingStrategy::new(
-            &accuracy(interval, Reads::default()),
-            Aggregate::Mean,
-            Direction::Highest,
-            Split::Valid,
-        );
-        let strategy = ComposedCheckpointingStrategy::builder()
-            .add(KeepLastNCheckpoints::new(2))
-            .add(best)
-            .build();
         let pending = classifier.checkpoints.clone();
-        let part = |name| Part::new(self.folder.join(CHECKPOINTS), name, pending.clone());
+        let part = |name| Part::new(self.folder.into(), name, pending.clone());
+        let interrupter = watch.interrupter.clone();
+        let logs = Logs::new(self.folder, self.finished_epochs, interrupter)?;
         let (train, valid) = (loaders.train.clone(), loaders.valid.clone());
         let mut training = SupervisedTraining::new(self.folder, train, valid)
             .metric_train_numeric(accuracy(interval, reads.clone()))
@@ -177,10 +169,12 @@ impl Session<'_> {
             .metric_valid_numeric(accuracy(interval, Reads::default()))
             .metric_valid_numeric(loss(interval, Reads::default()))
             .with_custom_checkpointers(part(MODEL), part(OPTIMIZER), part(SCHEDULER))
-            .with_checkpointing_strategy(Announced {
-                strategy,
+            .with_checkpointing_strategy(LastAndBest {
+                folder: self.folder.into(),
+                metric: accuracy(interval, Reads::default()).name(),
                 pending: pending.clone(),
             })
+            .with_metric_logger(logs)
             .with_application_logger(None)
             .with_progress_logger(times.clone())
             .with_training_strategy(workplace.strategy().into())
@@ -195,6 +189,8 @@ impl Session<'_> {
         let stops = StopsOnSignal::new(watch.interrupter.clone());
         let result = training.launch(Learner::new(classifier, optimizer, schedule));
         drop(stops);
+        // The last checkpoint may be on its way still, and fail.
+        pending.wait();
         let steps = times.steps();
         let reads_per_step = (steps > 0).then(|| reads.count() as f64 / steps as f64);
         if let Some(diverged) = watch.found() {
@@ -206,7 +202,8 @@ impl Session<'_> {
                 kept: (last > 0).then(|| checkpoint(self.folder, MODEL, last)),
             });
         }
-        let (classifier, epochs, best_epoch) = self.select_best(result)?;
+        let (classifier, epochs, best_epoch) =
+            self.select_best(result, watch.interrupter.error())?;
         Ok(Trained {
             classifier,
             epochs,
@@ -220,11 +217,16 @@ impl Session<'_> {
     fn select_best<N: Network>(
         &self,
         result: LearningResult<Classifier<N>>,
+        error: Option<Arc<TrainingError>>,
     ) -> Result<(Classifier<N>, Vec<Epoch>, usize), Error> {
         // Burn's dashboard gives the terminal back when it is dropped.
         drop(result.renderer);
-        if let Some(error) = result.error {
-            return Err(Error::Training(error.to_string()));
+        if let Some(error) = error {
+            return Err(Error::Training(match &*error {
+                // It names the file already.
+                TrainingError::Checkpoint(CheckpointerError::Unknown(reason)) => reason.clone(),
+                error => error.to_string(),
+            }));
         }
         // The dashboard forgets an interruption before it could be read from the result.
         if result.interrupted.is_some()
@@ -236,21 +238,25 @@ impl Session<'_> {
         let kept = epochs
             .iter()
             .filter(|epoch| checkpoint(self.folder, MODEL, epoch.epoch).exists());
-        let best = kept.max_by(|a, b| a.valid_accuracy.total_cmp(&b.valid_accuracy));
+        // The first of several that are equally good, as the checkpoints are kept.
+        let best = kept.reduce(
+            |best, epoch| match epoch.valid_accuracy > best.valid_accuracy {
+                true => epoch,
+                false => best,
+            },
+        );
         let Some(best_epoch) = best.map(|epoch| epoch.epoch) else {
             let reason = "no epoch has left a checkpoint, so there are no weights to test";
             return Err(Error::Training(reason.into()));
         };
-        let classifier = result
-            .model
-            .try_load_file(checkpoint(self.folder, MODEL, best_epoch))?
-            .valid();
+        let file = checkpoint(self.folder, MODEL, best_epoch);
+        let classifier = load_weights(result.model, &file)?.valid();
         Ok((classifier, epochs, best_epoch))
     }
 }
 
-/// The last epoch of which the folder holds, whole, all that a training needs to go on; 0 without one.
-/// Says which it passes over.
+/// The last epoch of which the folder holds, whole, all that a training needs to go on, and the logs of
+/// all epochs so far; 0 without one. Says which it passes over.
 pub(crate) fn last_checkpoint(folder: &Path, epochs: usize) -> usize {
     let damaged = |epoch: &usize| {
         let path = |part| checkpoint(folder, part, *epoch);
@@ -267,18 +273,9 @@ pub(crate) fn last_checkpoint(folder: &Path, epochs: usize) -> usize {
         }
         None => true,
     };
-    (1..=epochs).rev().filter(begun).find(whole).unwrap_or(0)
-}
-
-/// Where checkpoints are in a run's folder, and their parts.
-pub(crate) const CHECKPOINTS: &str = "checkpoint";
-const MODEL: &str = "model";
-const OPTIMIZER: &str = "optim";
-const SCHEDULER: &str = "scheduler";
-
-/// The file of a part, as burn-train names it.
-fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
-    folder.join(CHECKPOINTS).join(format!("{part}-{epoch}.bpk"))
+    let logged = Epoch::read_all(folder, epochs).len();
+    let mut checkpoints = (1..=logged).rev().filter(begun);
+    checkpoints.find(whole).unwrap_or(0)
 }
 
 /// The learning rate of every step.
@@ -467,6 +464,59 @@ mod tests {
 
     /// Batch normalization sees the images of its device alone, as PyTorch's data parallelism has it
     /// too. What remains equal: one device that goes through the parts of every batch in turn.
+    #[test]
+    fn what_cannot_be_written_is_named_and_what_was_good_stays() {
+        for obstacle in [
+            "train",
+            "valid",
+            "checkpoint",
+            "checkpoint/partial",
+            "checkpoint/model-2.bpk",
+            "checkpoint/optim-2.bpk",
+            "checkpoint/scheduler-2.bpk",
+        ] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join(obstacle);
+            // Where a folder belongs there is a file, and where a file belongs, a folder that is full.
+            if obstacle.ends_with(".bpk") {
+                std::fs::create_dir_all(path.join("full")).expect("created");
+            } else {
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+                std::fs::write(&path, "").expect("written");
+            }
+            let recipe = Recipe {
+                epochs: 2,
+                train_limit: Some(64),
+                validation_share: 0.25,
+                ..short_recipe()
+            };
+            let session = Session {
+                folder: folder.path(),
+                recipe: &recipe,
+                coefficients: None,
+                finished_epochs: 0,
+            };
+            let workplace = Workplace {
+                devices: vec![Device::flex()],
+                parallel: Parallel::Multi,
+                reading_interval: Duration::ZERO,
+            };
+            let network = Plain::new(&ConvConfig::dense(), &Device::flex().autodiff());
+            let trained = session.train(network.train(), None, &loaders(&recipe, 1), &workplace);
+            let Err(error) = trained else {
+                panic!("{obstacle} was in the way")
+            };
+            let (error, path) = (error.to_string(), path.display().to_string());
+            assert!(error.contains(&path), "{obstacle}: {error}");
+            let kept = obstacle.ends_with(".bpk");
+            assert_eq!(
+                last_checkpoint(folder.path(), 2),
+                usize::from(kept),
+                "{obstacle}"
+            );
+        }
+    }
+
     #[test]
     fn several_devices_train_as_one_that_accumulates_their_gradients() {
         let coefficients = Some(CoefficientsConfig::Full);

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::claim::{Claim, LOCK};
 use crate::cli::{Args, ConvArgs, TrainingArgs};
+use crate::logs;
 use crate::models::NetworkName;
 use crate::output::say;
 use crate::recipe::Recipe;
-use crate::report::{self, Report, read_json, write_json};
-use crate::session::{CHECKPOINTS, last_checkpoint};
+use crate::report::{self, PART, Report, read_json, write_json};
+use crate::saving::CHECKPOINTS;
+use crate::session::last_checkpoint;
 
 /// The name of the file in a run's folder.
 const FILE: &str = "config.json";
@@ -183,7 +185,8 @@ impl Settings {
     /// interrupted before its first epoch was finished.
     fn left_nothing(&self, folder: &Path) -> bool {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let known = [FILE, LOCK, CHECKPOINTS, "train", "valid"];
+        let part = format!("{FILE}.{PART}");
+        let known = [FILE, &part, LOCK, CHECKPOINTS, logs::TRAIN, logs::VALID];
         let mut names = entries.map(|entry| entry.file_name());
         names.all(|name| known.iter().any(|known| name == *known))
             && last_checkpoint(folder, self.recipe.epochs) == 0

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ureq::http::{Response, StatusCode, header};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::Error;
@@ -23,21 +25,27 @@ pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
     if path.exists() {
         return check(published, path);
     }
-    let part_path = path.with_added_extension("part");
-    let io = |source| Error::Io {
-        file: part_path.display().to_string(),
+    let io = |path: &Path, source| Error::Io {
+        file: path.display().to_string(),
         source,
     };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io)?;
+        fs::create_dir_all(folder).map_err(|source| io(folder, source))?;
     }
-    let mut part = Part::open(&part_path).map_err(io)?;
+    let part_path = path.with_added_extension("part");
+    let part = Part::open(&part_path, File::lock);
+    let mut part = part.map_err(|source| io(&part_path, source))?;
+    let part_path = part.path.clone();
+    let io = |source| io(&part_path, source);
     if path.exists() {
-        // Another process has fetched it while this one waited for the lock.
+        // Another process has fetched it meanwhile.
+        if part.length == 0 {
+            let _ = fs::remove_file(&part_path);
+        }
         return check(published, path);
     }
     if part.md5() != published.md5 {
-        transfer(published, &part_path, &mut part)?;
+        transfer(published, path, &mut part)?;
     }
     let found = part.md5();
     if found != published.md5 {
@@ -75,10 +83,11 @@ fn check(published: &Published, path: &Path) -> Result<(), Error> {
 
 /// Fetches what is missing from a part, or all of it where the server does not know parts.
 fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), Error> {
-    let url = published.url();
+    let (url, part_path) = (published.url(), part.path.clone());
     let error = |source| Error::Download {
         url: url.clone(),
         file: path.display().to_string(),
+        part: part_path.display().to_string(),
         source,
     };
     let mut response = get(&url, part.length).map_err(error)?;
@@ -97,6 +106,7 @@ fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), E
             return Err(Error::Status {
                 url,
                 status: status.as_u16(),
+                file: path.display().to_string(),
             });
         }
     }
@@ -112,6 +122,12 @@ fn get(url: &str, start: u64) -> io::Result<Response<Body>> {
         Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
+            // The system's, to which a network with a proxy of its own adds the proxy's.
+            .tls_config(
+                TlsConfig::builder()
+                    .root_certs(RootCerts::PlatformVerifier)
+                    .build(),
+            )
             .timeout_per_read(Some(PATIENCE))
             .build(),
     );
@@ -148,21 +164,31 @@ fn progress(published: &Published, start: u64, rest: Option<u64>) -> ProgressBar
 
 /// A file on its way.
 struct Part {
+    path: PathBuf,
     file: File,
     sum: md5::Context,
     length: u64,
 }
 
 impl Part {
-    fn open(path: &Path) -> io::Result<Self> {
+    /// The file of that name, which another process may be writing to until it ends; on a file system
+    /// without locks a file that is this process's own.
+    fn open(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(path)?;
-        // Another process may be fetching the same file.
-        file.lock()?;
+        let (mut path, mut file) = (path.to_path_buf(), options.open(path)?);
+        if lock(&file).is_err() {
+            path = path.with_added_extension(process::id().to_string());
+            file = options.open(&path)?;
+        }
         let mut sum = md5::Context::new();
         let length = io::copy(&mut file, &mut sum)?;
-        Ok(Self { file, sum, length })
+        Ok(Self {
+            path,
+            file,
+            sum,
+            length,
+        })
     }
 
     fn restart(&mut self) -> io::Result<()> {
@@ -195,7 +221,6 @@ impl Write for Part {
 mod tests {
     use std::io::{BufRead, BufReader, Read};
     use std::net::{TcpListener, TcpStream};
-    use std::path::PathBuf;
     use std::thread::{self, JoinHandle};
 
     use tempfile::TempDir;
@@ -318,17 +343,41 @@ mod tests {
         let (published, server) = serve(&[Answer::HangUp(10), Answer::Ranges]);
         let (_folder, path) = folder();
         let error = ensure(&published, &path).expect_err("interrupted");
-        let expected = format!(
-            "fetching {} into {}.part: ",
-            published.url(),
-            path.display()
-        );
-        assert!(error.to_string().starts_with(&expected), "{error}");
+        let (error, url) = (error.to_string(), published.url());
+        assert!(error.starts_with(&format!("fetching {url}: ")), "{error}");
+        let by_hand = format!("or fetch it by hand to {}", path.display());
+        assert!(error.ends_with(&by_hand), "{error}");
         assert_eq!(files(&path), ["data.gz.part"]);
         ensure(&published, &path).expect("continued");
         assert_whole(&path);
         let ranges = server.join().expect("answered");
         assert_eq!(ranges, [None, Some("bytes=10-".into())]);
+    }
+
+    #[test]
+    fn without_locks_each_process_has_a_file_of_its_own() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("data.gz.part");
+        let unsupported = |_: &File| Err(io::ErrorKind::Unsupported.into());
+        let mut part = Part::open(&path, unsupported).expect("a file");
+        part.write_all(CONTENT).expect("written");
+        let own = path.with_added_extension(process::id().to_string());
+        assert_eq!(part.path, own);
+        assert_eq!(fs::read(own).expect("a file"), CONTENT);
+        assert_eq!(fs::read(path).expect("a file"), b"");
+    }
+
+    #[test]
+    fn two_at_once_fetch_a_file_once() {
+        let (published, server) = serve(&[Answer::Ranges]);
+        let (_folder, path) = folder();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| ensure(&published, &path).expect("fetched"));
+            }
+        });
+        assert_eq!(server.join().expect("answered"), [None]);
+        assert_whole(&path);
     }
 
     #[test]
@@ -437,8 +486,10 @@ mod tests {
             let (_folder, path) = folder();
             let error = ensure(&published, &path).expect_err("no file").to_string();
             let expected = format!(
-                "fetching {}: the server answered {status}, expected 200",
-                published.url()
+                "fetching {}: the server answered {status}, expected 200; try again later, or find the \
+                 file elsewhere and save it as {}",
+                published.url(),
+                path.display()
             );
             assert_eq!(error, expected);
             assert!(!path.exists());

@@ -178,21 +178,31 @@ pub enum Error {
     },
 
     /// A file could not be fetched.
-    #[error("fetching {url} into {file}: {source}")]
+    #[error(
+        "fetching {url}: {source}; {part} keeps what has come, the same command goes on from there; or \
+         fetch it by hand to {file}"
+    )]
     Download {
         /// The address.
         url: String,
-        /// Where the content goes.
+        /// Where it belongs.
         file: String,
+        /// What has come so far.
+        part: String,
         /// What the network or the operating system said.
         source: io::Error,
     },
 
     /// A server that does not hand out a file.
-    #[error("fetching {url}: the server answered {status}, expected 200")]
+    #[error(
+        "fetching {url}: the server answered {status}, expected 200; try again later, or find the file \
+         elsewhere and save it as {file}"
+    )]
     Status {
         /// The address.
         url: String,
+        /// Where it belongs.
+        file: String,
         /// The status of the answer.
         status: u16,
     },

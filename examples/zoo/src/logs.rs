@@ -1,0 +1,115 @@
+//! What a training logs of every epoch.
+//!
+//! In the files of burn-train's logger, whose own thread panics where a file cannot be written. Here that
+//! ends the training with an error.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use burn::train::Interrupter;
+use burn::train::checkpoint::CheckpointerError;
+use burn::train::logger::{FileMetricLogger, MetricLogger};
+use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
+use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
+
+use crate::Error;
+
+/// The folders of the splits.
+pub(crate) const TRAIN: &str = "train";
+pub(crate) const VALID: &str = "valid";
+
+/// Logs to the folder of a run, a file for each metric of each split of each epoch.
+pub(crate) struct Logs {
+    folder: PathBuf,
+    interrupter: Interrupter,
+    names: HashMap<MetricId, String>,
+    files: HashMap<PathBuf, File>,
+}
+
+impl Logs {
+    /// Logs the epochs behind those that are finished. What an interrupted run has logged of these goes.
+    ///
+    /// # Errors
+    /// Names the file that cannot be removed.
+    pub(crate) fn new(
+        folder: &Path,
+        finished_epochs: usize,
+        interrupter: Interrupter,
+    ) -> Result<Self, Error> {
+        for split in [TRAIN, VALID] {
+            let epochs = fs::read_dir(folder.join(split));
+            for entry in epochs.into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let number = name.to_str().and_then(|name| name.strip_prefix("epoch-"));
+                let number = number.and_then(|number| number.parse::<usize>().ok());
+                if number.is_some_and(|number| number > finished_epochs) {
+                    let path = entry.path();
+                    fs::remove_dir_all(&path).map_err(|source| Error::Io { path, source })?;
+                }
+            }
+        }
+        Ok(Self {
+            folder: folder.into(),
+            interrupter,
+            names: HashMap::new(),
+            files: HashMap::new(),
+        })
+    }
+
+    fn write(&mut self, path: PathBuf, line: &str) -> io::Result<()> {
+        let mut file = match self.files.remove(&path) {
+            Some(file) => file,
+            None => {
+                fs::create_dir_all(path.parent().unwrap_or(&path))?;
+                File::create(&path)?
+            }
+        };
+        // In one piece, so that no other process sees half of a line.
+        file.write_all(format!("{line}\n").as_bytes())?;
+        self.files.insert(path, file);
+        Ok(())
+    }
+}
+
+impl MetricLogger for Logs {
+    fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
+        let numeric = update.entries_numeric.iter().map(|update| &update.entry);
+        for entry in update.entries.iter().chain(numeric) {
+            let Some(name) = self.names.get(&entry.metric_id) else {
+                continue;
+            };
+            if entry.serialized_entry.is_not_available() || self.interrupter.should_stop() {
+                continue;
+            }
+            let folder = self.folder.join(split.to_string());
+            let path = folder.join(format!("epoch-{epoch}/{name}.log"));
+            let written = self.write(path.clone(), &entry.serialized_entry.serialized);
+            if let Err(error) = written {
+                let error = format!("{}: {error}", path.display());
+                self.interrupter.fail(CheckpointerError::Unknown(error));
+            }
+        }
+    }
+
+    fn read_numeric(
+        &mut self,
+        name: &str,
+        epoch: usize,
+        split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        let read = FileMetricLogger::new(&self.folder).read_numeric(name, epoch, split);
+        // burn-train panics on an error. A line that is not whole has ended the training already.
+        Ok(read.unwrap_or_default())
+    }
+
+    fn log_metric_definition(&mut self, definition: MetricDefinition) {
+        let name = definition.name.replace(' ', "_");
+        self.names.insert(definition.metric_id, name);
+    }
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {
+        self.files.clear();
+    }
+}
