@@ -70,7 +70,7 @@ extern crate alloc;
 extern crate std;
 
 /// Runs the example of the README.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "fit"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
@@ -80,7 +80,7 @@ struct Readme;
 struct Backends;
 
 /// Runs the examples of the page on compression.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "fit"))]
 #[doc = include_str!("../docs/compression.md")]
 struct CompressionGuide;
 

@@ -1,5 +1,7 @@
 //! What an observer sees of the layers of a model, and what it leaves alone.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,7 +8,9 @@ use burn::nn::PaddingConfig2d::{self, Explicit, Same, Valid};
 use burn::nn::conv::Conv2dConfig;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use linearconv::{Choice, CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
+#[cfg(feature = "fit")]
+use linearconv::Choice;
+use linearconv::{CoefficientsConfig, Evaluation, LinearConv2d, LinearConv2dConfig};
 
 use common::{
     assert_close, cast, channels_in, device, layer, tensor, to_vec, tolerances, variants,
@@ -162,6 +164,7 @@ fn every_evaluation_equals_a_dense_convolution_with_the_same_kernel() {
     }
 }
 
+#[cfg(feature = "fit")]
 #[test]
 fn fitted_layers_equal_the_dense_convolution_in_its_order_of_outputs() {
     let halves = layers().into_iter().flat_map(|fitted| {

@@ -1,6 +1,8 @@
 //! The fit of one dense layer is the best there is: its errors are the tails of singular values,
 //! which are computed here by another algorithm.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use burn::module::Param;

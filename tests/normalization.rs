@@ -1,6 +1,8 @@
 //! Batch normalization behind a convolution: what it multiplies its channels by is what a fit weights
 //! them by.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use burn::module::{Module, RunningState};

@@ -1,6 +1,8 @@
 //! Plans for whole models: budgets are kept, sizes follow what was measured, and what is written
 //! is read again.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Quantized models compute what their quantized values say.
 
+#![cfg(feature = "fit")]
+
 mod common;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, Quantizer};

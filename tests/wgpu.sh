@@ -21,9 +21,9 @@ runtime=$(mktemp -d)
 trap 'rm -rf "$runtime"' EXIT
 export XDG_RUNTIME_DIR="$runtime"
 
-features=burn/wgpu,burn/fusion,linearconv-zoo/wgpu
+features=burn/wgpu,burn/fusion
 tests() {
-    BURN_DEVICE=wgpu cargo test --locked -p linearconv --features "$features" "$@" --lib --tests
+    BURN_DEVICE=wgpu cargo test --locked -p linearconv --features "$features,flex" "$@" --lib --tests
 }
 echo "wgpu, fused"
 tests
@@ -31,4 +31,4 @@ echo "wgpu, not fused"
 # Burn then searches for nothing to fuse, and runs every operation by itself.
 BURN_FUSION_MAX_EXPLORATIONS=0 tests
 echo "training by wgpu"
-cargo test --locked -p linearconv -p linearconv-zoo --features "$features" --test devices
+cargo test --locked -p linearconv-zoo --features "$features,linearconv-zoo/wgpu" --test devices

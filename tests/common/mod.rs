@@ -146,13 +146,17 @@ pub fn with_values<M: Module>(module: M, seed: u64) -> M {
     module.map(&mut Fill(seed))
 }
 
-/// Casts every float parameter.
+/// Casts every float parameter; keeps what is trainable.
 pub fn cast<M: Module>(module: M, dtype: DType) -> M {
     struct Cast(DType);
 
     impl ModuleMapper for Cast {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|value| value.cast(self.0))
+            param.map(|old| {
+                let data = TensorData::new(to_vec(old.clone()), old.shape());
+                let new = Tensor::from_data(data, (&old.device(), self.0));
+                new.set_require_grad(old.is_require_grad())
+            })
         }
     }
 
