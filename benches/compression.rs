@@ -1,6 +1,8 @@
 //! What compression costs in accuracy, without fine-tuning, and in time and memory:
 //! `cargo bench --bench compression -- --help`.
 
+mod memory_of;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs;
@@ -321,7 +323,7 @@ fn planning<M: Module>(
     // Parameters are lazy: this draws them.
     let model = model.clone().map(&mut Draw);
     let weights = model.num_params() * size_of::<f32>();
-    let before = peak_memory();
+    let before = memory_of::peak();
     let started = Instant::now();
     let compression = Compression::to_parameters(args.shares[0]).with_calibration(calibration);
     let plan = compression.plan(&model)?;
@@ -334,7 +336,7 @@ fn planning<M: Module>(
          the most",
         mebibytes(Some(weights)),
         mebibytes(before),
-        mebibytes(peak_memory()),
+        mebibytes(memory_of::peak()),
     );
     Ok(())
 }
@@ -346,12 +348,4 @@ impl ModuleMapper for Draw {
         let _ = param.val();
         param
     }
-}
-
-/// The most memory that this process has had so far, in bytes, where the system tells.
-fn peak_memory() -> Option<usize> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kibibytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kibibytes * 1024)
 }

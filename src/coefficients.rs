@@ -17,6 +17,7 @@ use crate::error::Error;
 /// `A` has one row for each of the `n` secondary filters and one column for each of the `m`
 /// primary filters (paper, section 3).
 #[derive(Config, Debug, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum CoefficientsConfig {
     /// All `n·m` coefficients.
     Full,

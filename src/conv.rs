@@ -34,6 +34,7 @@ use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
 /// assert_eq!(low_rank.cost().parameters(), 32 * 27 + 10 * (32 + 32) + 64);
 /// ```
 #[derive(Config, Debug)]
+#[non_exhaustive]
 pub enum ConvConfig {
     /// Burn's [`Conv2d`].
     Dense(Conv2dConfig),

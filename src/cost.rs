@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a layer computes its output. All ways give the same result up to rounding.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Evaluation {
     /// The faster of the two for the sizes at hand, see [`LayerCost::cheaper`].
     Auto,

@@ -332,7 +332,7 @@ fn a_policy_keeps_all_channels_of_images_and_groups() {
     ];
     let ratio = |policy: &ConvConfig, layer: Conv2dConfig| match policy.with_layer(layer) {
         ConvConfig::Linear(config) | ConvConfig::Auto(config) => config.channel_ratio,
-        ConvConfig::Dense(_) => panic!("the policy is not dense"),
+        dense => panic!("the policy is not dense: {dense}"),
     };
     for policy in policies {
         let policy = match policy {

@@ -6,10 +6,11 @@ mod common;
 use burn::module::{Module, Param};
 use burn::nn::BatchNormConfig;
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp, sparsity};
 use linearconv::{
-    Coefficients, CoefficientsConfig, Error, LinearConv2d, LinearConv2dConfig, SparseCoefficients,
+    Coefficients, CoefficientsConfig, Error, Evaluation, LinearConv2d, LinearConv2dConfig,
+    SparseCoefficients,
 };
 use serde::Deserialize;
 
@@ -319,4 +320,30 @@ fn invalid_schedules_are_errors() {
     let error = CubicRamp::new(0.5, 7, 7).expect_err("ramp");
     assert_eq!(error, Error::Ramp { begin: 7, end: 7 });
     assert!(error.to_string().ends_with("begin=7, end=7"), "{error}");
+}
+
+/// Zero times infinity is no number, as everywhere; a filter that leaves the map out does not see it.
+#[test]
+fn a_masked_coefficient_of_an_infinite_map_is_no_number_in_factored_evaluation_alone() {
+    let device = Device::flex();
+    let of = |values: [f64; 2]| TensorData::new(values.to_vec(), [2, 1, 1, 1]);
+    let config = LinearConv2dConfig::new([1, 4], [1, 1])
+        .with_bias(false)
+        .with_coefficients(CoefficientsConfig::Sparse { sparsity: 0.5 });
+    let mut layer = config.init(&device);
+    let primary = Tensor::from_data(of([1e200, 1.0]), (&device, DType::F64));
+    layer.primary = Param::from_tensor(primary);
+    let Coefficients::Sparse(sparse) = &mut layer.coefficients else {
+        unreachable!("sparse")
+    };
+    let ones = Tensor::ones([2, 2], (&device, DType::F64));
+    sparse.weight = Param::from_tensor(ones);
+    let mask = Tensor::from_data([[false, true], [false, true]], &device);
+    sparse.mask = sparse.mask.clone().map(|_| mask);
+    let image = Tensor::full([1, 1, 1, 1], 1e200, (&device, DType::F64));
+    let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
+        .map(|evaluation| layer.clone().with_evaluation(evaluation))
+        .map(|layer| to_vec(layer.forward(image.clone())));
+    assert!(factored[2].is_nan() && factored[3].is_nan(), "{factored:?}");
+    assert_eq!(materialized, [f64::INFINITY, 1e200, 1e200, 1e200]);
 }

@@ -8,6 +8,7 @@ use crate::error::Error;
 
 /// How a convolution is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Choice {
     /// The number of primary filters `m`.
     pub primary: usize,

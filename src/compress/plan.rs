@@ -75,6 +75,7 @@ pub struct PlannedLayer {
 /// Why a search leaves a convolution dense, whatever the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Dense {
     /// It has one input channel for each group, as depthwise ones: its filters have nothing in
     /// common.

@@ -28,6 +28,7 @@ pub struct Sensitivity {
 
 /// One layer, compressed alone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Measurement {
     /// How it was compressed.
     pub choice: Choice,

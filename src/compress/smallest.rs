@@ -40,6 +40,7 @@ pub struct Search {
 
 /// One budget, and what came out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Trial {
     /// The share that was to be kept.
     pub share: f64,

@@ -59,6 +59,7 @@ pub(crate) struct NormValues {
 /// The weight of a layer that is no [`Conv2d`](burn::nn::conv::Conv2d), which compression leaves
 /// alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OtherLayer {
     /// Where the weight is in the model.
     pub path: String,

@@ -28,7 +28,9 @@ pub struct Args {
 
     /// Continue the run whose results are in DIR from its last whole checkpoint, with its settings, or
     /// start it over where no epoch was finished; on other devices where --backend, --devices or
-    /// --parallel says so. On as many threads the result is that of a run without interruption.
+    /// --parallel says so. On as many threads the result is that of a run without interruption. It has
+    /// the epochs that it was planned for: its learning rate falls to nothing by their end, so a longer
+    /// training is a new run.
     #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
