@@ -114,7 +114,7 @@ fn parameters_may_be_views_too() {
     viewed.primary = Param::from_tensor(copied(turned).permute([1, 3, 0, 2]));
     let [filters] = layer.bias.as_ref().expect("a bias").val().dims();
     let wide = Tensor::cat(vec![layer.bias.as_ref().expect("a bias").val(); 2], 0);
-    viewed.bias = Some(Param::from_tensor(wide.slice([filters..2 * filters])));
+    viewed.bias = Some(Param::from_tensor(wide.narrow(0, filters, filters)));
     let output = to_vec(viewed.forward(images));
     assert_close(&output, &expected, tolerances().sums, "views");
 }
