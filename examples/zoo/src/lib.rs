@@ -38,3 +38,4 @@ pub use divergence::Diverged;
 pub use error::Error;
 pub use output::exit;
 pub use run::{execute, load, run};
+pub use saving::load_weights;

@@ -6,10 +6,12 @@
 
 use std::fs;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn::module::Module;
+use burn::store::RecordError;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
@@ -45,8 +47,12 @@ pub(crate) fn save_weights<M: Module>(module: M, path: &Path) -> Result<(), Erro
 ///
 /// # Errors
 /// Names the file.
-pub(crate) fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, Error> {
-    module.try_load_file(path).map_err(|source| Error::Weights {
+pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, Error> {
+    // Burn 0.22 panics on integers in the place of floats.
+    let loaded = panic::catch_unwind(AssertUnwindSafe(|| module.try_load_file(path)));
+    let other_type = || Err(RecordError::Validation("a tensor of another type".into()));
+    let loaded = loaded.unwrap_or_else(|_| other_type());
+    loaded.map_err(|source| Error::Weights {
         path: path.into(),
         source,
     })

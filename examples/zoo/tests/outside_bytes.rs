@@ -10,8 +10,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::store::ModuleRecord;
-use burn::tensor::{Bytes, Device};
+use burn::tensor::Device;
 use clap::Parser;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
@@ -22,6 +21,7 @@ use linearconv_zoo::cli::Args;
 use linearconv_zoo::compare::CompareArgs;
 use linearconv_zoo::compress::CompressArgs;
 use linearconv_zoo::data::{Dataset, DatasetName, Images};
+use linearconv_zoo::load_weights;
 use linearconv_zoo::models::NetworkName;
 use linearconv_zoo::report::Report;
 use linearconv_zoo::settings::{Run, Settings};
@@ -321,6 +321,31 @@ fn words() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(word, 0..7)
 }
 
+/// What a random change once made of a file of weights.
+#[test]
+fn integers_in_the_place_of_weights_are_an_error() {
+    let model = model();
+    let mut bytes = model
+        .clone()
+        .into_record()
+        .into_bytes()
+        .expect("memory")
+        .to_vec();
+    let floats = bytes
+        .windows(3)
+        .position(|word| word == b"F32")
+        .expect("their type");
+    bytes[floats] = b'U';
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.bpk");
+    fs::write(&path, bytes).expect("written");
+    let error = load_weights(model, &path)
+        .expect_err("integers")
+        .to_string();
+    assert!(error.contains("a tensor of another type"), "{error}");
+    assert!(error.starts_with(&path.display().to_string()), "{error}");
+}
+
 proptest! {
     #[test]
     fn data_sets(file in any::<Index>(), changes in changes()) {
@@ -340,8 +365,10 @@ proptest! {
     fn weights(changes in changes()) {
         let model = model();
         let valid = model.clone().into_record().into_bytes().expect("memory");
-        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(changed(&valid, &changes)));
-        if let Ok(loaded) = record.and_then(|record| model.try_load_record(record)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.bpk");
+        fs::write(&path, changed(&valid, &changes)).expect("written");
+        if let Ok(loaded) = load_weights(model, &path) {
             prop_assert_eq!(loaded.weight.val().dims(), [8, 4, 3, 3]);
             let _ = loaded.weight.val().into_data();
         }
