@@ -2,6 +2,7 @@
 //! `cargo bench --bench compression -- --help`.
 
 mod memory_of;
+mod place;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,10 +19,10 @@ use linearconv::{Calibration, Compression, ConvConfig, Plan, Sensitivity};
 use linearconv_zoo::calibration::{calibrate, first_images, sizes};
 use linearconv_zoo::cli::TrainingArgs;
 use linearconv_zoo::data::{ImageBatch, Loaders};
-use linearconv_zoo::load;
 use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use linearconv_zoo::report::write_json;
 use linearconv_zoo::training::accuracy;
+use linearconv_zoo::{load, load_weights};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Compress a trained network in every way and test it, in a table of test accuracies in percent.
@@ -86,6 +87,7 @@ struct Args {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    place::enter_root();
     let args = Args::parse();
     let device = Device::flex();
     let config = args.training.network_config(ConvConfig::dense());
@@ -98,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let sizes = sizes(&network, args.training.dataset.channels());
         return planning(&args, &args.network.to_string(), &network, sizes);
     };
-    let network: AnyNetwork = network.try_load_file(file)?;
+    let network: AnyNetwork = load_weights(network, file)?;
     for (index, seed) in args.seeds.iter().enumerate() {
         let training = TrainingArgs {
             seed: *seed,

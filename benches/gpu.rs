@@ -2,6 +2,7 @@
 //! reaches on CIFAR-10. `benches/gpu.sh` runs it.
 
 mod networks;
+mod place;
 mod timing;
 
 use std::fmt::Write as _;
@@ -84,6 +85,7 @@ const COLUMNS: [&str; 4] = [
 ];
 
 fn main() {
+    place::enter_root();
     let args = Args::parse();
     let device = open(&args.backend);
     let gpu = args.backend.describe(&device);

@@ -2,6 +2,7 @@
 //! MobileNetV2: `cargo bench --bench layer -- --help`.
 
 mod common;
+mod place;
 mod timing;
 
 use std::time::Duration;
@@ -122,6 +123,7 @@ impl Shape {
 }
 
 fn main() {
+    place::enter_root();
     let args = Args::parse();
     let device = args.device();
     let (batches, row): (&[usize], _) = match args.quick {

@@ -2,6 +2,7 @@
 
 mod common;
 mod networks;
+mod place;
 mod timing;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ const TRAINING_BATCH: usize = 50;
 const INTERVAL: f64 = 10.0;
 
 fn main() {
+    place::enter_root();
     let args = Args::parse();
     let device = args.device();
     let networks: &[NetworkName] = match args.quick {

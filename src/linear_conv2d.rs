@@ -342,7 +342,7 @@ impl LinearConv2d {
     /// Panics with the message of [`Error::FactoredGroups`] on [`Evaluation::Factored`] with more
     /// than one group.
     pub fn with_evaluation(self, evaluation: Evaluation) -> Self {
-        or_panic(check_evaluation(evaluation, self.groups));
+        check_evaluation(evaluation, self.groups).unwrap_or_else(|error| panic!("{error}"));
         Self { evaluation, ..self }
     }
 
@@ -385,16 +385,11 @@ impl LinearConv2d {
             }
             evaluation => {
                 // Its groups may have been set since.
-                or_panic(check_evaluation(evaluation, self.groups));
+                let checked = check_evaluation(evaluation, self.groups);
+                checked.unwrap_or_else(|error| panic!("{error}"));
                 evaluation
             }
         }
-    }
-}
-
-fn or_panic(checked: Result<(), Error>) {
-    if let Err(error) = checked {
-        panic!("{error}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! ends the training with an error.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -59,17 +60,17 @@ impl Logs {
     }
 
     fn write(&mut self, path: PathBuf, line: &str) -> io::Result<()> {
-        let mut file = match self.files.remove(&path) {
-            Some(file) => file,
-            None => {
-                fs::create_dir_all(path.parent().unwrap_or(&path))?;
-                File::create(&path)?
+        let file = match self.files.entry(path) {
+            Entry::Occupied(file) => file.into_mut(),
+            Entry::Vacant(place) => {
+                let path = place.key();
+                fs::create_dir_all(path.parent().unwrap_or(path))?;
+                let file = File::create(path)?;
+                place.insert(file)
             }
         };
         // In one piece, so that no other process sees half of a line.
-        file.write_all(format!("{line}\n").as_bytes())?;
-        self.files.insert(path, file);
-        Ok(())
+        file.write_all(format!("{line}\n").as_bytes())
     }
 }
 

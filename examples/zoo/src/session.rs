@@ -462,8 +462,6 @@ mod tests {
         }
     }
 
-    /// Batch normalization sees the images of its device alone, as PyTorch's data parallelism has it
-    /// too. What remains equal: one device that goes through the parts of every batch in turn.
     #[test]
     fn what_cannot_be_written_is_named_and_what_was_good_stays() {
         for obstacle in [
@@ -517,6 +515,8 @@ mod tests {
         }
     }
 
+    /// Batch normalization sees the images of its device alone, as PyTorch's data parallelism has it
+    /// too. What remains equal: one device that goes through the parts of every batch in turn.
     #[test]
     fn several_devices_train_as_one_that_accumulates_their_gradients() {
         let coefficients = Some(CoefficientsConfig::Full);

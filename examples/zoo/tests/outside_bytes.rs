@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -136,8 +137,12 @@ fn pixels(count: usize) -> Vec<u8> {
     (0..count).map(|place| place as u8).collect()
 }
 
+type DataFile = (DatasetName, &'static str, Vec<u8>);
+
 /// The files of data sets, with the data set that they belong to.
-fn data_files() -> Vec<(DatasetName, &'static str, Vec<u8>)> {
+static DATA_FILES: LazyLock<Vec<DataFile>> = LazyLock::new(data_files);
+
+fn data_files() -> Vec<DataFile> {
     use DatasetName::{Cifar10, Cifar100, Mnist, Svhn};
     let images = idx(0x803, &[2, 28, 28], &pixels(2 * 784));
     let labels = idx(0x801, &[2], &[3, 9]);
@@ -155,6 +160,8 @@ fn data_files() -> Vec<(DatasetName, &'static str, Vec<u8>)> {
     let archive = archive.into_inner().expect("memory");
     vec![
         (Mnist, "train-images-idx3-ubyte", images.clone()),
+        (Mnist, "train-labels-idx1-ubyte", labels.clone()),
+        (Mnist, "t10k-images-idx3-ubyte", images.clone()),
         (Mnist, "t10k-labels-idx1-ubyte", labels.clone()),
         (Mnist, "train-images-idx3-ubyte.gz", gzip(&images)),
         (Mnist, "t10k-labels-idx1-ubyte.gz", gzip(&labels)),
@@ -182,25 +189,12 @@ fn data_files() -> Vec<(DatasetName, &'static str, Vec<u8>)> {
 
 /// A folder of a whole data set but for one file, whose content is given.
 fn read(dataset: DatasetName, name: &str, content: &[u8], folder: &Path) -> Option<Dataset> {
-    let archive = name.ends_with(".tar.gz");
-    for (_, other, valid) in data_files().into_iter().filter(|(of, ..)| *of == dataset) {
-        let twin = |a: &str, b: &str| a.trim_end_matches(".gz") == b.trim_end_matches(".gz");
-        if !archive && !twin(other, name) && !other.ends_with(".gz") {
+    // One that is packed stands for the one that is not, and an archive for all.
+    let stands_for =
+        |other: &str| name.ends_with(".tar.gz") || other == name.trim_end_matches(".gz");
+    for (of, other, valid) in DATA_FILES.iter() {
+        if *of == dataset && !other.ends_with(".gz") && !stands_for(other) {
             fs::write(folder.join(other), valid).expect("written");
-        }
-    }
-    if dataset == DatasetName::Mnist {
-        let all = data_files();
-        for split in ["train", "t10k"] {
-            for (file, valid) in [
-                ("images-idx3-ubyte", &all[0].2),
-                ("labels-idx1-ubyte", &all[1].2),
-            ] {
-                let file = format!("{split}-{file}");
-                if file != name.trim_end_matches(".gz") {
-                    fs::write(folder.join(file), valid).expect("written");
-                }
-            }
         }
     }
     fs::write(folder.join(name), content).expect("written");
@@ -349,8 +343,7 @@ fn integers_in_the_place_of_weights_are_an_error() {
 proptest! {
     #[test]
     fn data_sets(file in any::<Index>(), changes in changes()) {
-        let files = data_files();
-        let (dataset, name, valid) = file.get(&files);
+        let (dataset, name, valid) = file.get(&DATA_FILES);
         let folder = tempfile::tempdir().expect("a folder");
         let found = read(*dataset, name, &changed(valid, &changes), folder.path());
         if let Some(found) = found {
