@@ -16,13 +16,11 @@ use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{Device, Tensor, TensorData};
 use clap::Parser;
 use linearconv::{Calibration, Compression, ConvConfig, Plan, Sensitivity};
-use linearconv_zoo::calibration::{calibrate, first_images, sizes};
 use linearconv_zoo::cli::TrainingArgs;
 use linearconv_zoo::data::{ImageBatch, Loaders};
-use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
-use linearconv_zoo::report::write_json;
-use linearconv_zoo::training::accuracy;
-use linearconv_zoo::{load, load_weights};
+use linearconv_zoo::models::{AnyNetwork, Network, NetworkName, sizes};
+use linearconv_zoo::train::{accuracy, load_weights};
+use linearconv_zoo::{calibrate, first_images, load, write_json};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Compress a trained network in every way and test it, in a table of test accuracies in percent.

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use linearconv_zoo::compare::{CompareArgs, compare};
+use linearconv_zoo::commands::{CompareArgs, compare};
 
 fn main() -> ExitCode {
     linearconv_zoo::exit(compare(&CompareArgs::parse()))

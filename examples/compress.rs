@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use linearconv_zoo::compress::{CompressArgs, compress};
+use linearconv_zoo::commands::{CompressArgs, compress};
 
 fn main() -> ExitCode {
     linearconv_zoo::exit(compress(&CompressArgs::parse()))

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use linearconv_zoo::serve::{ServeArgs, serve};
+use linearconv_zoo::commands::{ServeArgs, serve};
 
 fn main() -> ExitCode {
     linearconv_zoo::exit(serve(&ServeArgs::parse()))

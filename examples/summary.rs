@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use linearconv_zoo::summary::{SummaryArgs, summary};
+use linearconv_zoo::commands::{SummaryArgs, summary};
 
 fn main() -> ExitCode {
     linearconv_zoo::exit(summary(&SummaryArgs::parse()))

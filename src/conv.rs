@@ -1,11 +1,13 @@
 use burn::config::Config;
 use burn::module::Module;
+#[cfg(feature = "fit")]
+use burn::module::ParamId;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::coefficients::CoefficientsConfig;
 #[cfg(feature = "fit")]
-use crate::compress::record;
+use crate::compress::{is_watched, record};
 use crate::convolution::{conv2d, options};
 use crate::cost::LayerCost;
 use crate::error::Error;
@@ -196,16 +198,28 @@ impl Conv {
     /// # Panics
     /// As [`Conv2d::forward`] and [`LinearConv2d::forward`].
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        match self {
+        #[cfg(feature = "fit")]
+        let watched = is_watched().then(|| input.clone());
+        let output = match self {
             Self::Dense(conv) => match reparameterized(conv) {
                 Some(layer) => layer.forward(input),
-                None => {
-                    #[cfg(feature = "fit")]
-                    record(conv, &input);
-                    dense_forward(conv, input)
-                }
+                None => dense_forward(conv, input),
             },
             Self::Linear(conv) => conv.forward(input),
+        };
+        #[cfg(feature = "fit")]
+        if let Some(input) = watched {
+            record(self, input, output.dims());
+        }
+        output
+    }
+
+    /// The identity of the weight, or of the primary filters.
+    #[cfg(feature = "fit")]
+    pub(crate) fn id(&self) -> ParamId {
+        match self {
+            Self::Dense(conv) => conv.weight.id,
+            Self::Linear(conv) => conv.primary.id,
         }
     }
 

@@ -11,8 +11,9 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::taps::Taps;
+use crate::conv::Conv;
 use crate::convolution::padding;
-use crate::cost::Pixels;
+use crate::cost::{LayerCost, Pixels};
 use crate::error::Error;
 
 /// An observer of the inputs of every [`Conv`](crate::Conv) of a model, while the caller runs it:
@@ -21,7 +22,8 @@ use crate::error::Error;
 ///
 /// Of each dense convolution of one group it keeps the patches of input under a sample of output
 /// pixels, drawn evenly from all images: eight pixels for each filter, so eight times the values of
-/// the weight. Of every convolution it notes the groups, and the pixels that an image takes.
+/// the weight. Of every convolution, dense or not, it notes what it costs, and the pixels that an
+/// image takes: [`layers`](Self::layers).
 ///
 /// It sees what runs on the calling thread. It cannot see a [`Conv2d`] that is not in a `Conv`:
 /// such a layer is fitted by its filters.
@@ -59,7 +61,7 @@ pub struct Calibration {
 /// What one convolution has seen.
 #[derive(Clone, Debug)]
 struct Observed {
-    groups: usize,
+    cost: LayerCost,
     /// Of all images.
     pixels: Pixels,
     sample: Option<Sample>,
@@ -130,6 +132,14 @@ impl Calibration {
         self.images
     }
 
+    /// The convolutions that have run, in no order: what each costs, and the pixels that it has read
+    /// and computed of an image. One that runs twice in a forward pass is there once, with the pixels of
+    /// both times.
+    pub fn layers(&self) -> impl Iterator<Item = (LayerCost, Pixels)> {
+        let layers = self.layers.values();
+        layers.map(|layer| (layer.cost, layer.pixels_of_image(self.images)))
+    }
+
     /// The patches of input that are kept of the convolution of a weight, if there are any.
     ///
     /// # Shapes
@@ -143,17 +153,13 @@ impl Calibration {
 
     /// The groups of the convolution of a weight, if it has run.
     pub(crate) fn groups(&self, id: ParamId) -> Option<usize> {
-        self.layers.get(&id).map(|layer| layer.groups)
+        self.layers.get(&id).map(|layer| layer.cost.groups)
     }
 
     /// The pixels that the convolution of a weight takes for one image, if it has run.
     pub(crate) fn pixels(&self, id: ParamId) -> Option<Pixels> {
         let layer = self.layers.get(&id)?;
-        let images = self.images.max(1);
-        Some(Pixels {
-            input: layer.pixels.input / images,
-            output: layer.pixels.output / images,
-        })
+        Some(layer.pixels_of_image(self.images))
     }
 
     /// The patches of the convolution of a weight.
@@ -175,33 +181,53 @@ impl Calibration {
     }
 }
 
-/// Notes the input of a convolution that runs; does nothing outside of
-/// [`Calibration::observe`].
-pub(crate) fn record(conv: &Conv2d, input: &Tensor<4>) {
+/// Whether a forward pass runs in [`Calibration::observe`].
+pub(crate) fn is_watched() -> bool {
+    OBSERVER.with_borrow(Option::is_some)
+}
+
+/// Notes a convolution that has run on an input, and the shape of its output.
+pub(crate) fn record(conv: &Conv, input: Tensor<4>, output: [usize; 4]) {
     OBSERVER.with_borrow_mut(|observer| {
         if let Some(observer) = observer {
-            observer.record(conv, input);
+            observer.record(conv, input, output);
         }
     });
 }
 
+impl Observed {
+    fn pixels_of_image(&self, images: usize) -> Pixels {
+        let images = images.max(1);
+        Pixels {
+            input: self.pixels.input / images,
+            output: self.pixels.output / images,
+        }
+    }
+}
+
 impl Calibration {
-    fn record(&mut self, conv: &Conv2d, input: &Tensor<4>) {
+    fn record(&mut self, conv: &Conv, input: Tensor<4>, [_, _, rows, columns]: [usize; 4]) {
         let [images, _, height, width] = input.dims();
-        let view = View::new(conv, [height, width]);
         // The first convolution of a forward pass tells the images of the batch.
         self.batch.get_or_insert(images);
-        let layer = self.layers.entry(conv.weight.id).or_insert(Observed {
-            groups: conv.groups,
+        let (cost, id) = (conv.cost(), conv.id());
+        let layer = self.layers.entry(id).or_insert(Observed {
+            cost,
             pixels: Pixels::default(),
             sample: None,
         });
+        // It may have changed since.
+        layer.cost = cost;
         layer.pixels.input += images * height * width;
-        layer.pixels.output += images * view.output_pixels();
-        if conv.groups > 1 || self.sizes_only {
+        layer.pixels.output += images * rows * columns;
+        let Conv::Dense(conv) = conv else {
+            return;
+        };
+        if cost.secondary > 0 || cost.groups > 1 || self.sizes_only {
             return;
         }
-        let data = input.clone().detach().into_data();
+        let view = View::new(conv, [height, width]);
+        let data = input.detach().into_data();
         let [filters, channels, ..] = conv.weight.lazy_shape().dims::<4>();
         let (dtype, patch) = (data.dtype(), [channels, view.taps()]);
         let like = |sample: &Sample| (sample.dtype, sample.patch) == (dtype, patch);

@@ -20,7 +20,7 @@ mod threads;
 mod weights;
 
 pub use activations::Calibration;
-pub(crate) use activations::record;
+pub(crate) use activations::{is_watched, record};
 pub use budget::Compression;
 pub use choice::Choice;
 pub use plan::{Dense, Plan, PlannedLayer};

@@ -6,7 +6,7 @@ use linearconv::Calibration;
 
 use crate::Error;
 use crate::data::ImageBatch;
-use crate::models::{IMAGE_SIDE, Network};
+use crate::models::Network;
 
 /// Runs batches of at least so many images through a network in its validation state, or all there
 /// are.
@@ -48,15 +48,6 @@ pub fn normalize_again<N: Network>(
     }
     // The last update is made on the way to validation.
     Ok(network.valid().train())
-}
-
-/// The sizes that the convolutions of a network have for an image, and nothing else.
-pub fn sizes<N: Network>(network: &N, channels: usize) -> Calibration {
-    let device = network.devices().into_iter().next().unwrap_or_default();
-    let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], &device);
-    let mut calibration = Calibration::sizes();
-    calibration.observe(|| network.forward(image));
-    calibration
 }
 
 /// Images of the first batches, at least so many or all there are.

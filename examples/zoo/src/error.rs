@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::divergence::Diverged;
+use crate::train::Diverged;
 
 /// Why a run ended without a result.
 #[derive(Error, Debug)]

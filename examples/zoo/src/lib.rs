@@ -4,38 +4,21 @@
 
 #![warn(missing_docs)]
 
-pub mod answers;
 pub mod backend;
-pub mod calibration;
-mod claim;
+mod calibration;
 pub mod cli;
-pub mod compare;
-pub mod compress;
+pub mod commands;
 pub mod data;
-mod divergence;
 pub mod error;
-mod interruption;
-mod logs;
+mod files;
 pub mod models;
 mod output;
-pub mod paper;
-mod progress;
-pub mod recipe;
-pub mod report;
 mod run;
-mod saving;
-#[cfg(feature = "remote")]
-pub mod serve;
-mod session;
-pub mod settings;
-pub mod summary;
-pub mod table;
-pub mod trace;
-pub mod training;
+pub mod train;
 mod value_name;
 
-pub use divergence::Diverged;
+pub use calibration::{calibrate, first_images, normalize_again};
 pub use error::Error;
+pub use files::{read_json, write_json};
 pub use output::exit;
-pub use run::{execute, load, run};
-pub use saving::load_weights;
+pub use run::{Report, Run, Settings, execute, load, run};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Parser;
 use linearconv_zoo::Error;
-use linearconv_zoo::compress::{CompressArgs, compress};
+use linearconv_zoo::commands::{CompressArgs, compress};
 
 /// Stage, parameters and accuracy.
 type Row = (String, usize, f64);

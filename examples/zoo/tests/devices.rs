@@ -3,8 +3,8 @@
 
 mod common;
 
+use linearconv_zoo::Report;
 use linearconv_zoo::models::NetworkName;
-use linearconv_zoo::report::Report;
 
 use common::{kill_in_third_epoch, run};
 

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use linearconv_zoo::Report;
 use linearconv_zoo::cli::Args;
 use linearconv_zoo::execute;
 use linearconv_zoo::models::NetworkName;
-use linearconv_zoo::report::Report;
 
 /// The variable that makes a test the program which is killed.
 const FLAGS: &str = "LINEARCONV_TEST_FLAGS";

@@ -18,14 +18,14 @@ use flate2::write::GzEncoder;
 use linearconv::{
     Choice, CoefficientsConfig, Compression, LinearConv2dConfig, Plan, Search, Sensitivity,
 };
+use linearconv_zoo::Report;
 use linearconv_zoo::cli::Args;
-use linearconv_zoo::compare::CompareArgs;
-use linearconv_zoo::compress::CompressArgs;
+use linearconv_zoo::commands::CompareArgs;
+use linearconv_zoo::commands::CompressArgs;
 use linearconv_zoo::data::{Dataset, DatasetName, Images};
-use linearconv_zoo::load_weights;
 use linearconv_zoo::models::NetworkName;
-use linearconv_zoo::report::Report;
-use linearconv_zoo::settings::{Run, Settings};
+use linearconv_zoo::train::load_weights;
+use linearconv_zoo::{Run, Settings};
 use proptest::prelude::*;
 use proptest::sample::Index;
 

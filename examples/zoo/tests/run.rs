@@ -6,10 +6,10 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
+use linearconv_zoo::Report;
 use linearconv_zoo::cli::Args;
-use linearconv_zoo::compare::{CompareArgs, compare};
+use linearconv_zoo::commands::{CompareArgs, compare};
 use linearconv_zoo::models::{Network, NetworkConfig, NetworkName};
-use linearconv_zoo::report::Report;
 use linearconv_zoo::{Error, execute};
 
 const NETWORK: NetworkName = NetworkName::Base;

@@ -6,6 +6,10 @@ mod cuda;
 pub(crate) mod remote;
 #[cfg(feature = "wgpu")]
 mod wgpu;
+mod workplace;
+
+pub use workplace::Parallel;
+pub(crate) use workplace::Workplace;
 
 use std::fmt;
 use std::str::FromStr;

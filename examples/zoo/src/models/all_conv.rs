@@ -8,15 +8,15 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use linearconv::{Conv, ConvConfig, Error};
 
-use super::block::{convolve, layer};
+use super::block::layer;
 use super::head::global_average;
-use super::{Network, NetworkConfig};
+use super::{Layer, LayerName, Layered, Network, NetworkConfig};
 
 /// Filters, kernel size and stride of a convolution.
-type Layer = (usize, usize, usize);
+type Filters = (usize, usize, usize);
 
 /// The dropout ahead of each stage and the stage's convolutions.
-const STAGES: [(f64, &[Layer]); 3] = [
+const STAGES: [(f64, &[Filters]); 3] = [
     (0.2, &[(96, 3, 1), (96, 3, 1), (96, 3, 2)]),
     (0.5, &[(192, 3, 1), (192, 3, 1), (192, 3, 2)]),
     (0.5, &[(192, 3, 1), (192, 1, 1)]),
@@ -33,7 +33,7 @@ impl AllConvConfig {
     /// Those of [`ConvConfig::try_init`].
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<AllConv, Error> {
         let mut channels = config.channels;
-        let mut conv = |&(filters, kernel, stride): &Layer| {
+        let mut conv = |&(filters, kernel, stride): &Filters| {
             let layer = layer([channels, filters], kernel, stride);
             channels = filters;
             config.conv.with_layer(layer).try_init(device)
@@ -74,9 +74,31 @@ impl Network for AllConv {
         let maps = self.stages.iter().fold(images, |x, stage| {
             let x = stage.dropout.forward(x);
             let convs = stage.convs.iter();
-            convs.fold(x, |x, conv| relu(convolve(conv, x)))
+            convs.fold(x, |x, conv| relu(conv.forward(x)))
         });
-        let scores = relu(convolve(&self.classifier, maps));
+        let scores = relu(self.classifier.forward(maps));
         global_average(scores).flatten(1, 3)
+    }
+}
+
+impl Layered for AllConv {
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        let conv = |name, conv| Layer::Conv {
+            name,
+            conv,
+            norm: None,
+        };
+        let stages = self.stages.iter_mut().enumerate();
+        let convs = stages.flat_map(|(stage, layers)| {
+            let convs = layers.convs.iter_mut().enumerate();
+            convs.map(move |(index, conv)| (format!("stages.{stage}.convs.{index}"), conv))
+        });
+        let convs = convs.zip(1..).map(|((path, layer), number)| {
+            conv(LayerName::new(path, format!("conv{number}")), layer)
+        });
+        let classifier = LayerName::new("classifier", "class_conv");
+        convs
+            .chain([conv(classifier, &mut self.classifier)])
+            .collect()
     }
 }

@@ -1,14 +1,13 @@
-//! What the networks are made of. A layer computes and records itself here and in
-//! [`Head`](super::head::Head) only.
+//! What the networks are made of.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{Conv, ConvConfig, Error, Pixels};
+use linearconv::{Conv, ConvConfig, Error};
 
-use crate::trace;
+use super::layers::{Layer, LayerName, Norm};
 
 /// A convolution of an odd, square kernel, padded so that only its stride changes the size of
 /// images.
@@ -21,31 +20,12 @@ pub fn layer(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig
         ))
 }
 
-/// Applies a convolution and records it.
-///
-/// # Shapes
-/// - input: `[batch_size, channels_in, height_in, width_in]`
-/// - output: `[batch_size, channels_out, height_out, width_out]`
-pub fn convolve(conv: &Conv, input: Tensor<4>) -> Tensor<4> {
-    let [images, _, rows, columns] = input.dims();
-    let pixels_in = images * rows * columns;
-    let output = conv.forward(input);
-    let [batch_size, _, height, width] = output.dims();
-    trace::record(|| trace::Layer {
-        cost: conv.cost(),
-        pixels: Pixels {
-            input: pixels_in,
-            output: batch_size * height * width,
-        },
-    });
-    output
-}
-
 /// A convolution and batch normalization.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     conv: Conv,
-    norm: BatchNorm,
+    /// None once it is folded into the convolution.
+    norm: Option<BatchNorm>,
 }
 
 impl ConvNorm {
@@ -54,7 +34,7 @@ impl ConvNorm {
         let filters = conv.cost().dense().primary;
         Self {
             conv,
-            norm: BatchNormConfig::new(filters).init(device),
+            norm: Some(BatchNormConfig::new(filters).init(device)),
         }
     }
 
@@ -75,7 +55,23 @@ impl ConvNorm {
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        self.norm.forward(convolve(&self.conv, input))
+        let maps = self.conv.forward(input);
+        match &self.norm {
+            Some(norm) => norm.forward(maps),
+            None => maps,
+        }
+    }
+
+    /// The layers of a block of this path, under these names in PyTorch.
+    pub fn layer(&mut self, path: &str, [conv, norm]: [String; 2]) -> Layer<'_> {
+        Layer::Conv {
+            name: LayerName::new(format!("{path}.conv"), conv),
+            conv: &mut self.conv,
+            norm: Some(Norm {
+                name: LayerName::new(format!("{path}.norm"), norm),
+                layer: &mut self.norm,
+            }),
+        }
     }
 }
 
@@ -90,4 +86,17 @@ pub fn chain(blocks: &[ConvNorm], input: Tensor<4>) -> Tensor<4> {
     };
     let x = inner.iter().fold(input, |x, block| relu(block.forward(x)));
     last.forward(x)
+}
+
+/// The layers of the blocks of a body, which are numbered from 1 in PyTorch.
+pub fn numbered<'a>(
+    body: &'a mut [ConvNorm],
+    path: &str,
+    name: &str,
+) -> impl Iterator<Item = Layer<'a>> {
+    body.iter_mut().enumerate().map(move |(index, block)| {
+        let number = index + 1;
+        let names = [format!("{name}.conv{number}"), format!("{name}.bn{number}")];
+        block.layer(&format!("{path}.body.{index}"), names)
+    })
 }

@@ -3,9 +3,8 @@
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use linearconv::LayerCost;
 
-use crate::trace;
+use super::layers::{Layer, LayerName};
 
 /// A linear layer on all features of an image.
 #[derive(Module, Debug)]
@@ -25,26 +24,14 @@ impl Head {
     /// - maps: `[batch_size, channels, height, width]` of `features` in all
     /// - output: `[batch_size, classes]`
     pub fn forward(&self, maps: Tensor<4>) -> Tensor<2> {
-        let scores = self.linear.forward(maps.flatten(1, 3));
-        trace::record(|| trace::Layer {
-            cost: self.cost(),
-            pixels: scores.dims()[0].into(),
-        });
-        scores
+        self.linear.forward(maps.flatten(1, 3))
     }
 
-    /// A linear layer costs what a 1×1 convolution of one pixel does.
-    fn cost(&self) -> LayerCost {
-        let shape = self.linear.weight.lazy_shape();
-        LayerCost {
-            primary: shape[1],
-            secondary: 0,
-            filter_size: shape[0],
-            primary_channels: shape[0],
-            secondary_channels: 0,
-            groups: 1,
-            rank: None,
-            bias: self.linear.bias.is_some(),
+    /// The layer, under this name in PyTorch.
+    pub fn layer(&mut self, pytorch: &str) -> Layer<'_> {
+        Layer::Linear {
+            name: LayerName::new("head.linear", pytorch),
+            linear: &mut self.linear,
         }
     }
 }

@@ -13,9 +13,9 @@ use linearconv::{
     LowRankCoefficients,
 };
 
-use super::block::{ConvNorm, chain, layer};
+use super::block::{ConvNorm, chain, layer, numbered};
 use super::head::{Head, global_average};
-use super::{Network, NetworkConfig};
+use super::{Layer, Layered, Network, NetworkConfig};
 
 /// Expansion, filters, number of blocks, and stride of the first of them.
 const STAGES: [(usize, usize, usize, usize); 7] = [
@@ -164,5 +164,23 @@ impl Network for MobileNetV2 {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
         let maps = relu(self.last.forward(x));
         self.head.forward(global_average(maps))
+    }
+}
+
+impl Layered for MobileNetV2 {
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        let stem = self.stem.layer("stem", ["conv1", "bn1"].map(String::from));
+        let mut layers = vec![stem];
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let (path, name) = (format!("blocks.{index}"), format!("layers.{index}"));
+            layers.extend(numbered(&mut block.body, &path, &name));
+            if let Some(projection) = &mut block.projection {
+                let names = [0, 1].map(|index| format!("{name}.shortcut.{index}"));
+                layers.push(projection.layer(&format!("{path}.projection"), names));
+            }
+        }
+        layers.push(self.last.layer("last", ["conv2", "bn2"].map(String::from)));
+        layers.push(self.head.layer("linear"));
+        layers
     }
 }

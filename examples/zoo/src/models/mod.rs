@@ -1,27 +1,42 @@
 //! The networks, each written once for dense convolutions and every variant of LinearConv.
+//!
+//! To add a network:
+//! 1. Write its file here: a configuration with `try_init`, and a module that is a [`Network`].
+//! 2. List the layers of a new module with their names ([`Layered`]), and give the module a row
+//!    of `any_network!`, both in `name.rs` and its own file.
+//! 3. Give the network a row of `networks!` in `name.rs`.
+//! 4. Write its example, `examples/NAME.rs`: the call of `linearconv_zoo::run`.
+//! 5. Name the example in `examples/zoo/Cargo.toml`.
+//! 6. Run the tests: those of all networks take it from the table.
 
 mod all_conv;
 mod base;
 mod block;
+mod cost;
 mod head;
+mod layers;
 mod mobilenet_v2;
 mod name;
 mod residual;
 mod resnet;
 mod resnext;
 mod squeezenet;
+mod variant;
 mod vgg;
 
 pub use all_conv::{AllConv, AllConvConfig};
 pub use base::BaseConfig;
+pub use cost::{Costs, sizes, trainable_parameters};
+pub use layers::{Layer, LayerName, Layered, Norm};
 pub use mobilenet_v2::{MobileNetV2, MobileNetV2Config};
-pub use name::{AnyNetwork, NetworkName};
+pub use name::{AnyNetwork, Family, NetworkName};
 pub use resnet::{ResNet, ResNetConfig};
 pub use resnext::ResNeXtConfig;
 pub use squeezenet::{SqueezeNet, SqueezeNetConfig};
+pub use variant::{EvaluationArg, Layers, Variant};
 pub use vgg::{Vgg, VggConfig};
 
-use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
+use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use linearconv::ConvConfig;
 
@@ -47,24 +62,4 @@ pub struct NetworkConfig {
     pub channels: usize,
     /// Classes to tell apart.
     pub classes: usize,
-}
-
-/// The trainable parameters of a module on an autodiff device, without drawing those that are
-/// still lazy.
-///
-/// Burn's `num_params` also counts running statistics and thresholds, which no paper does.
-pub fn trainable_parameters<M: Module>(module: &M) -> usize {
-    struct Count(usize);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // Only what an initializer is yet to draw is lazy, and that trains. To ask it would
-            // draw it.
-            if !param.is_initialized() || param.is_require_grad() {
-                self.0 += param.lazy_shape().num_elements();
-            }
-        }
-    }
-    let mut count = Count(0);
-    module.visit(&mut count);
-    count.0
 }

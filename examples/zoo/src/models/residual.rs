@@ -7,7 +7,8 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use linearconv::{ConvConfig, Error};
 
-use super::block::{ConvNorm, chain, layer};
+use super::block::{ConvNorm, chain, layer, numbered};
+use super::layers::Layer;
 
 /// The kinds of residual blocks.
 #[derive(Clone, Copy, Debug)]
@@ -87,5 +88,15 @@ impl Residual {
             None => input,
         };
         relu(output + shortcut)
+    }
+
+    /// The layers of a block of this path, under this name in PyTorch.
+    pub fn layers(&mut self, path: &str, name: &str) -> impl Iterator<Item = Layer<'_>> {
+        let body = numbered(&mut self.body, path, name);
+        let shortcut = self.shortcut.iter_mut().map(move |block| {
+            let names = [0, 1].map(|index| format!("{name}.shortcut.{index}"));
+            block.layer(&format!("{path}.shortcut"), names)
+        });
+        body.chain(shortcut)
     }
 }

@@ -9,7 +9,7 @@ use linearconv::Error;
 use super::block::{ConvNorm, layer};
 use super::head::{Head, global_average};
 use super::residual::{Block, Residual};
-use super::{Network, NetworkConfig};
+use super::{Layer, Layered, Network, NetworkConfig};
 
 /// Channels of the stem.
 pub(super) const STEM: usize = 64;
@@ -115,5 +115,21 @@ impl Network for ResNet {
         let blocks = self.stages.iter().flatten();
         let maps = blocks.fold(x, |x, block| block.forward(x));
         self.head.forward(global_average(maps))
+    }
+}
+
+impl Layered for ResNet {
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        let stem = self.stem.layer("stem", ["conv1", "bn1"].map(String::from));
+        let mut layers = vec![stem];
+        for (stage, blocks) in self.stages.iter_mut().enumerate() {
+            for (index, block) in blocks.iter_mut().enumerate() {
+                let path = format!("stages.{stage}.{index}");
+                let name = format!("layer{}.{index}", stage + 1);
+                layers.extend(block.layers(&path, &name));
+            }
+        }
+        layers.push(self.head.layer("linear"));
+        layers
     }
 }

@@ -9,9 +9,9 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use linearconv::{Conv, ConvConfig, Error};
 
-use super::block::{ConvNorm, convolve, layer};
+use super::block::{ConvNorm, layer};
 use super::head::global_average;
-use super::{Network, NetworkConfig};
+use super::{Layer, LayerName, Layered, Network, NetworkConfig};
 
 /// Filters of each fire module, the squeezing ones and those of each expansion; a max pool is
 /// ahead of each stage.
@@ -100,7 +100,33 @@ impl Network for SqueezeNet {
             let x = self.pool.forward(x);
             fires.iter().fold(x, |x, fire| fire.forward(x))
         });
-        let scores = relu(convolve(&self.classifier, self.dropout.forward(maps)));
+        let scores = relu(self.classifier.forward(self.dropout.forward(maps)));
         global_average(scores).flatten(1, 3)
+    }
+}
+
+impl Layered for SqueezeNet {
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        // The reference implementation lacks it: the names are those of Burn.
+        fn layer(block: &mut ConvNorm, path: String) -> Layer<'_> {
+            let names = ["conv", "norm"].map(|layer| format!("{path}.{layer}"));
+            block.layer(&path, names)
+        }
+        let mut layers = vec![layer(&mut self.stem, "stem".into())];
+        for (stage, fires) in self.stages.iter_mut().enumerate() {
+            for (index, fire) in fires.iter_mut().enumerate() {
+                let path = format!("stages.{stage}.{index}");
+                layers.push(layer(&mut fire.squeeze, format!("{path}.squeeze")));
+                for (side, expand) in fire.expand.iter_mut().enumerate() {
+                    layers.push(layer(expand, format!("{path}.expand.{side}")));
+                }
+            }
+        }
+        layers.push(Layer::Conv {
+            name: LayerName::new("classifier", "classifier"),
+            conv: &mut self.classifier,
+            norm: None,
+        });
+        layers
     }
 }

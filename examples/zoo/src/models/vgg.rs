@@ -10,7 +10,7 @@ use linearconv::Error;
 
 use super::block::{ConvNorm, layer};
 use super::head::Head;
-use super::{IMAGE_SIDE, Network, NetworkConfig};
+use super::{IMAGE_SIDE, Layer, Layered, Network, NetworkConfig};
 
 /// Filters of the 3×3 convolutions of each stage; a 2×2 max pool ends a stage.
 type Stages = [&'static [usize]];
@@ -90,5 +90,19 @@ impl Network for Vgg {
             self.pool.forward(x)
         });
         self.head.forward(maps)
+    }
+}
+
+impl Layered for Vgg {
+    fn layers(&mut self) -> Vec<Layer<'_>> {
+        let stages = self.stages.iter_mut().enumerate();
+        let blocks = stages.flat_map(|(stage, blocks)| {
+            // In PyTorch, the convolution, the normalization and the ReLU of all blocks are in a row.
+            blocks.iter_mut().enumerate().map(move |(block, layers)| {
+                let names = [3 * block, 3 * block + 1].map(|index| format!("feat.{stage}.{index}"));
+                layers.layer(&format!("stages.{stage}.{block}"), names)
+            })
+        });
+        blocks.chain([self.head.layer("fc")]).collect()
     }
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use clap::Parser;
+use linearconv_zoo::Report;
 use linearconv_zoo::cli::Args;
 use linearconv_zoo::execute;
 use linearconv_zoo::models::NetworkName;
-use linearconv_zoo::report::Report;
 
 pub fn run(network: NetworkName, flags: &str) -> Report {
     let flags = ["network"].into_iter().chain(flags.split_whitespace());

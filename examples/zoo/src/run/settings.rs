@@ -1,23 +1,20 @@
-//! All that decides a run, and the folder that keeps it.
+//! All that decides a run, as its folder keeps it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::LOCK;
+use super::report::{self, Report};
 use crate::Error;
-use crate::claim::{Claim, LOCK};
-use crate::cli::{Args, ConvArgs, TrainingArgs};
-use crate::logs;
+use crate::cli::{ConvArgs, TrainingArgs};
+use crate::files::{PART, read_json};
 use crate::models::NetworkName;
-use crate::output::say;
-use crate::recipe::Recipe;
-use crate::report::{self, PART, Report, read_json, write_json};
-use crate::saving::CHECKPOINTS;
-use crate::session::last_checkpoint;
+use crate::train::{CHECKPOINTS, Recipe, TRAIN, VALID, last_checkpoint};
 
 /// The name of the file in a run's folder.
-const FILE: &str = "config.json";
+pub(super) const FILE: &str = "config.json";
 
 /// All that decides a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,88 +27,6 @@ pub struct Settings {
     pub training: TrainingArgs,
     /// How it is trained, with what the flags have changed.
     pub recipe: Recipe,
-}
-
-/// A run with its place.
-pub struct Run {
-    /// All that decides it.
-    pub settings: Settings,
-    /// The epochs that are behind it.
-    pub finished_epochs: usize,
-    /// Where its results are.
-    claim: Claim,
-}
-
-impl Run {
-    /// A new run as the command line describes it, or the one to resume. It has its folder from now on.
-    ///
-    /// # Errors
-    /// - [`Error::OutDirInUse`] where the folder belongs to another run.
-    /// - [`Error::Resume`] where there is no such run to continue.
-    pub fn new(network: NetworkName, args: Args) -> Result<Self, Error> {
-        if let Some(folder) = args.resume {
-            return Self::resume(network, &folder, &args.training);
-        }
-        let settings = Settings::new(network, args.conv, args.training)?;
-        let (variant, dataset) = (settings.conv.slug(), settings.training.dataset);
-        let name = format!("{network}-{variant}-{dataset}");
-        let name = settings.training.with_seed(name);
-        let out_dir = settings.training.out_dir.as_deref();
-        let claim = Claim::new(out_dir, &name, |folder| settings.left_nothing(folder))?;
-        Ok(Self {
-            claim,
-            settings,
-            finished_epochs: 0,
-        })
-    }
-
-    fn resume(network: NetworkName, folder: &Path, flags: &TrainingArgs) -> Result<Self, Error> {
-        let refuse = |reason: String| Error::Resume {
-            path: folder.into(),
-            reason,
-        };
-        let mut settings = Settings::read(folder).map_err(refuse)?;
-        if settings.network != network {
-            return Err(refuse(format!(
-                "it trains {}, not {network}",
-                settings.network
-            )));
-        }
-        let claim = Claim::of_existing(folder)?;
-        let training = &mut settings.training;
-        training.backend = flags.backend.clone().or(training.backend.take());
-        training.devices = flags.devices.or(training.devices);
-        training.parallel = flags.parallel.or(training.parallel);
-        let epochs = settings.recipe.epochs;
-        let last = last_checkpoint(folder, epochs);
-        if last == epochs && folder.join(report::FILE).exists() {
-            return Err(refuse(format!("all {epochs} epochs are done")));
-        }
-        if last == 0 {
-            say!("no epoch was finished: the run starts over");
-        }
-        Ok(Self {
-            settings,
-            claim,
-            finished_epochs: last,
-        })
-    }
-
-    /// Where the results are.
-    pub fn folder(&self) -> &Path {
-        self.claim.path()
-    }
-
-    /// Writes the settings to the folder; a resumed run has them.
-    ///
-    /// # Errors
-    /// Names the file that could not be written.
-    pub fn write_settings(&self) -> Result<(), Error> {
-        if self.finished_epochs > 0 {
-            return Ok(());
-        }
-        write_json(&self.folder().join(FILE), &self.settings)
-    }
 }
 
 /// What a folder has of a run.
@@ -176,17 +91,17 @@ impl Settings {
     }
 
     /// Those of the run in a folder, or why there are none.
-    fn read(folder: &Path) -> Result<Self, String> {
+    pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let json = fs::read(folder.join(FILE)).map_err(|error| format!("{FILE}: {error}"))?;
         serde_json::from_slice(&json).map_err(|error| format!("{FILE}: {error}"))
     }
 
     /// Whether there is nothing in a folder but what a run of these settings has left that was
     /// interrupted before its first epoch was finished.
-    fn left_nothing(&self, folder: &Path) -> bool {
+    pub(super) fn left_nothing(&self, folder: &Path) -> bool {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let part = format!("{FILE}.{PART}");
-        let known = [FILE, &part, LOCK, CHECKPOINTS, logs::TRAIN, logs::VALID];
+        let known = [FILE, &part, LOCK, CHECKPOINTS, TRAIN, VALID];
         let mut names = entries.map(|entry| entry.file_name());
         names.all(|name| known.iter().any(|known| name == *known))
             && last_checkpoint(folder, self.recipe.epochs) == 0

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DatasetName;
-use crate::models::NetworkName;
+use crate::models::{Family, NetworkName};
 
 /// Where the settings of a run come from.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,16 +109,16 @@ impl Recipe {
 
     /// The reference implementation's recipe; networks that it lacks take that of their kin.
     fn paper(network: NetworkName) -> Self {
-        use NetworkName::*;
+        use Family::*;
 
         const LATE: &[usize] = &[75, 150, 200];
-        let (epochs, batch_size, learning_rate, milestones): (_, _, _, &[usize]) = match network {
-            Base | Vgg11 | Vgg13 | Vgg16 | Vgg19 => (250, 50, 1e-3, &[]),
-            AllConv => (350, 50, 1e-4, &[]),
-            ResNet18 | ResNet34 | ResNet50 | ResNet101 | ResNet152 => (250, 50, 0.1, LATE),
-            ResNeXt29_2x64d | ResNeXt29_4x64d | ResNeXt29_8x64d | ResNeXt29_32x4d | MobileNetV2
-            | SqueezeNet => (250, 32, 1e-3, LATE),
-        };
+        let (epochs, batch_size, learning_rate, milestones): (_, _, _, &[usize]) =
+            match network.family() {
+                Vgg => (250, 50, 1e-3, &[]),
+                AllConv => (350, 50, 1e-4, &[]),
+                ResNet => (250, 50, 0.1, LATE),
+                ResNeXt | MobileNetV2 | SqueezeNet => (250, 32, 1e-3, LATE),
+            };
         Self {
             epochs,
             batch_size,

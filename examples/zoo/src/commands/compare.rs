@@ -4,14 +4,12 @@ use std::path::Path;
 
 use clap::Parser;
 
+use super::table::{Format, Table};
 use crate::Error;
-use crate::cli::{Args, ConvArgs, TrainingArgs, Variant};
-use crate::models::NetworkName;
+use crate::cli::{Args, ConvArgs, TrainingArgs};
+use crate::models::{NetworkName, Variant};
 use crate::output::say;
-use crate::report::Report;
-use crate::run::execute;
-use crate::settings::{Settings, State};
-use crate::table::{Format, Table};
+use crate::run::{Report, Settings, State, execute};
 
 /// Train a network dense and as variants of LinearConv, with the same data and seed, and print one
 /// table.

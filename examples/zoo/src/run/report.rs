@@ -1,21 +1,16 @@
 //! What a run leaves behind: a report in JSON and its curves.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
-use burn::train::logger::{FileMetricLogger, MetricLogger};
-use burn::train::metric::NumericEntry;
-use burn::train::metric::store::Split;
 use plotters::prelude::*;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::cli::{EvaluationArg, Layers};
 use crate::data::DatasetName;
-use crate::models::NetworkName;
-use crate::recipe::Recipe;
+use crate::files::write_json;
+use crate::models::{EvaluationArg, Layers, NetworkName};
+use crate::train::{Epoch, Recipe};
 
 /// The name of the file in a run's folder.
 pub(crate) const FILE: &str = "report.json";
@@ -66,45 +61,6 @@ pub struct Cost {
     pub parameters: usize,
     /// Multiply-adds of a forward pass of one image.
     pub multiply_adds: u64,
-}
-
-/// The means of an epoch.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Epoch {
-    /// Its number, from 1.
-    pub epoch: usize,
-    /// Cross-entropy on the training images, while they are learned.
-    pub train_loss: f64,
-    /// Accuracy on the training images, in percent.
-    pub train_accuracy: f64,
-    /// Cross-entropy on the validation images.
-    pub valid_loss: f64,
-    /// Accuracy on the validation images, in percent.
-    pub valid_accuracy: f64,
-}
-
-impl Epoch {
-    /// Reads what was logged to a run's folder; ends where an epoch is incomplete.
-    pub fn read_all(folder: &Path, epochs: usize) -> Vec<Self> {
-        let mut logs = FileMetricLogger::new(folder);
-        let mut mean = |name: &str, epoch: usize, split: Split| {
-            let entries = logs.read_numeric(name, epoch, &split).ok()?;
-            entries.into_iter().find_map(|entry| match entry {
-                NumericEntry::Final(mean) => Some(mean),
-                _ => None,
-            })
-        };
-        let epoch = |epoch| {
-            Some(Self {
-                epoch,
-                train_loss: mean("Loss", epoch, Split::Train)?,
-                train_accuracy: mean("Accuracy", epoch, Split::Train)?,
-                valid_loss: mean("Loss", epoch, Split::Valid)?,
-                valid_accuracy: mean("Accuracy", epoch, Split::Valid)?,
-            })
-        };
-        (1..=epochs).map_while(epoch).collect()
-    }
 }
 
 /// The lines that end a run's output.
@@ -203,40 +159,4 @@ impl Report {
         area.present()?;
         Ok(())
     }
-}
-
-/// Reads a value from JSON.
-///
-/// # Errors
-/// Names the file.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let json = fs::read(path);
-    json.and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
-        .map_err(|source| Error::Io {
-            path: path.into(),
-            source,
-        })
-}
-
-/// Behind the name of a file that is not yet whole.
-pub(crate) const PART: &str = "part";
-
-/// Writes a value as JSON: all of it, or nothing.
-///
-/// # Errors
-/// Names the file.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let part = path.with_added_extension(PART);
-    let json = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
-    let written = json
-        .and_then(|json| fs::write(&part, json + "\n"))
-        .and_then(|()| fs::rename(&part, path));
-    written.map_err(|source| {
-        // It may be what fills the disk.
-        let _ = fs::remove_file(&part);
-        Error::Io {
-            path: path.into(),
-            source,
-        }
-    })
 }

@@ -14,12 +14,12 @@ use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp};
 use linearconv::{CoefficientsConfig, coefficient_l1, correlation_loss};
 
+use super::answers::{Answers, correct};
+use super::recipe::{PruningSchedule, Recipe};
+use super::saving::Pending;
 use crate::Error;
-use crate::answers::{Answers, correct};
 use crate::data::ImageBatch;
 use crate::models::Network;
-use crate::recipe::{PruningSchedule, Recipe};
-use crate::saving::Pending;
 
 /// What is added to the cross-entropy, and on which batches.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 
-use crate::answers::Reads;
+use super::answers::Reads;
 use crate::output::say;
 
 /// Times training steps, from one reading of the device to the next: between them, a step ends on

@@ -13,7 +13,7 @@ use burn::train::metric::{
     NumericEntry, SerializedEntry,
 };
 
-use crate::divergence::Watch;
+use super::divergence::Watch;
 
 /// What a network answers to a batch.
 #[derive(Clone)]

@@ -9,20 +9,16 @@ use linearconv::{
     CoefficientsConfig, Compression, ConvConfig, LinearConv, Plan, Search, Sensitivity, Verdict,
 };
 
+use super::table::{Format, Table};
 use crate::Error;
-use crate::calibration::{calibrate, first_images, normalize_again, sizes};
-use crate::claim::Claim;
-use crate::cli::{Args, ConvArgs, TrainingArgs, Variant, points, positive, share, share_below_1};
+use crate::calibration::{calibrate, first_images, normalize_again};
+use crate::cli::{Args, ConvArgs, TrainingArgs, points, positive, share, share_below_1};
 use crate::data::Loaders;
-use crate::models::{AnyNetwork, Network, NetworkName, trainable_parameters};
+use crate::files::{read_json, write_json};
+use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
 use crate::output::say;
-use crate::recipe::Recipe;
-use crate::report::{read_json, write_json};
-use crate::run::{execute, load};
-use crate::saving::{load_weights, save_weights};
-use crate::session::{Session, Workplace};
-use crate::table::{Format, Table};
-use crate::training::{Teacher, accuracy};
+use crate::run::{Claim, execute, load};
+use crate::train::{Recipe, Session, Teacher, accuracy, load_weights, save_weights};
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
 /// the correlation loss, make it dense again, and test it at each stage.
@@ -145,7 +141,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             source,
         })?;
     }
-    let workplace = Workplace::new(training)?;
+    let workplace = training.workplace()?;
     let claim = Claim::new(training.out_dir.as_deref(), &name, |_| false)?;
     let folder = claim.path();
     let device = workplace.main().clone();

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
 use burn::lr_scheduler::linear::LinearLrSchedulerConfig;
@@ -13,30 +12,25 @@ use burn::lr_scheduler::{LrSchedulerConfig, LrSchedulerRecord};
 use burn::module::Module;
 use burn::optim::{AdamConfig, OptimizerRecord};
 use burn::store::{ModuleRecord, RecordError};
-use burn::tensor::Device;
-use burn::tensor::distributed::{DistributedConfig, ReduceOperation};
 use burn::train::checkpoint::CheckpointerError;
 use burn::train::metric::Metric;
-use burn::train::{
-    ExecutionStrategy, Learner, LearningResult, MultiDeviceOptim, SupervisedTraining, TrainingError,
-};
+use burn::train::{Learner, LearningResult, SupervisedTraining, TrainingError};
 use linearconv::CoefficientsConfig;
 
+use super::answers::{ImageMean, Reads};
+use super::divergence::Watch;
+use super::epoch::Epoch;
+use super::interruption::StopsOnSignal;
+use super::logs::Logs;
+use super::progress::{Lines, StepTimes};
+use super::recipe::{Recipe, Schedule};
+use super::saving::{LastAndBest, MODEL, OPTIMIZER, Part, SCHEDULER, checkpoint, load_weights};
+use super::training::{Classifier, Teacher};
 use crate::Error;
-use crate::answers::{ImageMean, Reads};
-use crate::backend::Backend;
-use crate::cli::{Parallel, TrainingArgs};
+use crate::backend::Workplace;
 use crate::data::Loaders;
-use crate::divergence::Watch;
-use crate::interruption::StopsOnSignal;
-use crate::logs::Logs;
 use crate::models::Network;
 use crate::output::say;
-use crate::progress::{Lines, StepTimes};
-use crate::recipe::{Recipe, Schedule};
-use crate::report::Epoch;
-use crate::saving::{LastAndBest, MODEL, OPTIMIZER, Part, SCHEDULER, checkpoint, load_weights};
-use crate::training::{Classifier, Teacher};
 
 /// One training.
 pub(crate) struct Session<'a> {
@@ -47,71 +41,6 @@ pub(crate) struct Session<'a> {
     pub(crate) coefficients: Option<CoefficientsConfig>,
     /// The epochs that the folder holds already.
     pub(crate) finished_epochs: usize,
-}
-
-/// Where a training computes.
-pub(crate) struct Workplace {
-    pub(crate) devices: Vec<Device>,
-    pub(crate) parallel: Parallel,
-    /// The least time between two readings of a device.
-    pub(crate) reading_interval: Duration,
-}
-
-impl Workplace {
-    /// The devices that the flags name.
-    ///
-    /// # Errors
-    /// Those of [`DeviceName::devices`](crate::backend::DeviceName::devices), and
-    /// [`Error::Flags`] where the devices cannot train that way.
-    pub(crate) fn new(training: &TrainingArgs) -> Result<Self, Error> {
-        let name = training.device_name();
-        let parallel = training.parallel.unwrap_or(Parallel::Multi);
-        let count = training.device_count();
-        if parallel == Parallel::Ddp && name.backend != Backend::Cuda {
-            let reason = format!(
-                "--parallel ddp: Burn 0.22 reduces gradients over devices on cuda, not on {name}; \
-                 --parallel multi works on flex, ndarray, wgpu and cuda"
-            );
-            return Err(Error::Flags(reason));
-        }
-        if count > 1 && name.backend == Backend::Remote {
-            // The server loses them at random, and the run then waits for ever.
-            let reason = "--devices: Burn 0.22 loses tensors that move between two devices of a \
-                          server; train on one of them";
-            return Err(Error::Flags(reason.into()));
-        }
-        Ok(Self {
-            devices: name.devices(count)?,
-            parallel,
-            // A CPU is never waited for. On others, as often as a person reads.
-            reading_interval: match name.backend.is_asynchronous() {
-                true => Duration::from_secs(1),
-                false => Duration::ZERO,
-            },
-        })
-    }
-
-    /// The device that validates and tests.
-    pub(crate) fn main(&self) -> &Device {
-        &self.devices[0]
-    }
-
-    fn strategy(&self) -> ExecutionStrategy {
-        let devices = || self.devices.iter().map(|device| device.clone().autodiff());
-        match (self.devices.as_slice(), self.parallel) {
-            ([device], _) => ExecutionStrategy::single(device.clone()),
-            (_, Parallel::Multi) => {
-                ExecutionStrategy::multi(devices().collect(), MultiDeviceOptim::OptimMainDevice)
-            }
-            // A sum, as with `multi`: every loss is weighted by its share of the batch.
-            (_, Parallel::Ddp) => ExecutionStrategy::ddp(
-                devices().collect(),
-                DistributedConfig {
-                    all_reduce_op: ReduceOperation::Sum,
-                },
-            ),
-        }
-    }
 }
 
 /// What comes out of training.
@@ -309,16 +238,19 @@ mod tests {
     use burn::nn::conv::Conv2dConfig;
     use burn::nn::{Linear, LinearConfig};
     use burn::optim::{GradientsAccumulator, GradientsParams};
-    use burn::tensor::Tensor;
     use burn::tensor::activation::relu;
+    use burn::tensor::{Device, Tensor};
     use burn::train::TrainStep;
     use linearconv::{Conv, ConvConfig};
     use tempfile::TempDir;
 
+    use std::time::Duration;
+
     use super::*;
+    use crate::backend::Parallel;
     use crate::data::{DatasetName, LoaderConfig};
     use crate::models::{NetworkConfig, NetworkName};
-    use crate::recipe::{PruningSchedule, RecipeName};
+    use crate::train::{PruningSchedule, RecipeName};
 
     /// A network that neither normalizes over a batch nor drops anything, so that a step is a sum
     /// over images.
@@ -564,7 +496,7 @@ mod tests {
         ] {
             let flags = format!("base --devices 2 {flags}");
             let args = <crate::cli::Args as clap::Parser>::try_parse_from(flags.split(' '));
-            let Err(error) = Workplace::new(&args.expect("flags").training) else {
+            let Err(error) = args.expect("flags").training.workplace() else {
                 panic!("{flags} is not refused")
             };
             let error = error.to_string();

@@ -1,8 +1,7 @@
 //! The costs in the paper's table of classification results (arXiv 1907.11432), for RGB images of
 //! 10 classes. Its LinearConv rows are trained with the correlation loss; low rank is rank 10.
 
-use crate::cli::Variant;
-use crate::models::NetworkName;
+use crate::models::{NetworkName, Variant};
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]

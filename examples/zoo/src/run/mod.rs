@@ -1,24 +1,30 @@
 //! A whole run: data, network, training, test, report.
 
+mod claim;
+mod report;
+mod settings;
+
+pub use report::{Cost, Report};
+pub use settings::Settings;
+
+pub(crate) use claim::Claim;
+pub(crate) use settings::State;
+
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use linearconv::pruning::sparsity;
 
 use crate::Error;
 use crate::cli::{Args, TrainingArgs};
 use crate::data::{LoaderConfig, Loaders};
-use crate::models::{AnyNetwork, IMAGE_SIDE, Network, NetworkName, trainable_parameters};
+use crate::files::write_json;
+use crate::models::{AnyNetwork, Costs, NetworkName, trainable_parameters};
 use crate::output::{exit, say};
-use crate::recipe::Recipe;
-use crate::report::{Cost, Report};
-use crate::saving::save_weights;
-use crate::session::{Session, Workplace};
-use crate::settings::Run;
-use crate::trace::trace;
-use crate::training::accuracy;
+use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
 
 /// The main function of a network's example: reads the command line, then trains and tests.
 pub fn run(network: NetworkName) -> ExitCode {
@@ -33,11 +39,93 @@ pub fn execute(network: NetworkName, args: Args) -> Result<Report, Error> {
     Run::new(network, args)?.execute()
 }
 
+/// A run with its place.
+pub struct Run {
+    /// All that decides it.
+    pub settings: Settings,
+    /// The epochs that are behind it.
+    pub finished_epochs: usize,
+    /// Where its results are.
+    claim: Claim,
+}
+
+impl Run {
+    /// A new run as the command line describes it, or the one to resume. It has its folder from now on.
+    ///
+    /// # Errors
+    /// - [`Error::OutDirInUse`] where the folder belongs to another run.
+    /// - [`Error::Resume`] where there is no such run to continue.
+    pub fn new(network: NetworkName, args: Args) -> Result<Self, Error> {
+        if let Some(folder) = args.resume {
+            return Self::resume(network, &folder, &args.training);
+        }
+        let settings = Settings::new(network, args.conv, args.training)?;
+        let (variant, dataset) = (settings.conv.slug(), settings.training.dataset);
+        let name = format!("{network}-{variant}-{dataset}");
+        let name = settings.training.with_seed(name);
+        let out_dir = settings.training.out_dir.as_deref();
+        let claim = Claim::new(out_dir, &name, |folder| settings.left_nothing(folder))?;
+        Ok(Self {
+            claim,
+            settings,
+            finished_epochs: 0,
+        })
+    }
+
+    fn resume(network: NetworkName, folder: &Path, flags: &TrainingArgs) -> Result<Self, Error> {
+        let refuse = |reason: String| Error::Resume {
+            path: folder.into(),
+            reason,
+        };
+        let mut settings = Settings::read(folder).map_err(refuse)?;
+        if settings.network != network {
+            return Err(refuse(format!(
+                "it trains {}, not {network}",
+                settings.network
+            )));
+        }
+        let claim = Claim::of_existing(folder)?;
+        let training = &mut settings.training;
+        training.backend = flags.backend.clone().or(training.backend.take());
+        training.devices = flags.devices.or(training.devices);
+        training.parallel = flags.parallel.or(training.parallel);
+        let epochs = settings.recipe.epochs;
+        let last = last_checkpoint(folder, epochs);
+        if last == epochs && folder.join(report::FILE).exists() {
+            return Err(refuse(format!("all {epochs} epochs are done")));
+        }
+        if last == 0 {
+            say!("no epoch was finished: the run starts over");
+        }
+        Ok(Self {
+            settings,
+            claim,
+            finished_epochs: last,
+        })
+    }
+
+    /// Where the results are.
+    pub fn folder(&self) -> &Path {
+        self.claim.path()
+    }
+
+    /// Writes the settings to the folder; a resumed run has them.
+    ///
+    /// # Errors
+    /// Names the file that could not be written.
+    pub fn write_settings(&self) -> Result<(), Error> {
+        if self.finished_epochs > 0 {
+            return Ok(());
+        }
+        write_json(&self.folder().join(settings::FILE), &self.settings)
+    }
+}
+
 impl Run {
     fn execute(&self) -> Result<Report, Error> {
         let settings = &self.settings;
         let (training, recipe) = (&settings.training, &settings.recipe);
-        let workplace = Workplace::new(training)?;
+        let workplace = training.workplace()?;
         let device = workplace.main();
         let loaders = load(training, recipe, self.finished_epochs, device)?;
         let conv = &settings.conv;
@@ -48,7 +136,7 @@ impl Run {
         // Parameters are lazy: this draws them now, in the order of their declaration.
         let autodiff = device.clone().autodiff();
         let network = settings.network.try_init(&config, &autodiff)?.train();
-        let (cost, dense_cost) = self.cost(&network, device);
+        let (cost, dense_cost) = self.cost(&network);
         if coefficients.is_some() && cost == dense_cost {
             let reason = format!(
                 "{} leaves every convolution of {} dense; choose a lower rank, or see why \
@@ -103,17 +191,16 @@ impl Run {
     }
 
     /// The cost of the network, and of its dense twin.
-    fn cost(&self, network: &AnyNetwork, device: &Device) -> (Cost, Cost) {
+    fn cost(&self, network: &AnyNetwork) -> (Cost, Cost) {
         let channels = self.settings.training.dataset.channels();
-        let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], device);
-        let trace = trace(|| network.valid().forward(image));
+        let costs = Costs::of(&network.valid(), channels);
         let cost = Cost {
             parameters: trainable_parameters(network),
-            multiply_adds: trace.multiply_adds(self.settings.conv.evaluation.into()),
+            multiply_adds: costs.multiply_adds(self.settings.conv.evaluation.into()),
         };
         let dense_cost = Cost {
-            parameters: cost.parameters - trace.parameters() + trace.dense_parameters(),
-            multiply_adds: trace.dense_multiply_adds(),
+            parameters: cost.parameters - costs.parameters() + costs.dense_parameters(),
+            multiply_adds: costs.dense_multiply_adds(),
         };
         (cost, dense_cost)
     }

@@ -1,15 +1,14 @@
 //! What every network costs as every variant, beside the paper's figures.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use linearconv::Evaluation;
 
+use super::paper::paper_cost;
+use super::table::{Format, Table};
 use crate::Error;
-use crate::cli::{ConvArgs, Layers, Variant};
-use crate::models::{IMAGE_SIDE, Network, NetworkConfig, NetworkName, trainable_parameters};
-use crate::paper::paper_cost;
-use crate::table::{Format, Table};
-use crate::trace::trace;
+use crate::cli::ConvArgs;
+use crate::models::{Costs, Layers, NetworkConfig, NetworkName, Variant, trainable_parameters};
 
 /// Count parameters and multiply-adds (in millions, of one image) of every network, for RGB images
 /// of 10 classes, beside the paper's parameters and FLOPs.
@@ -72,17 +71,17 @@ fn row(network: NetworkName, conv: &ConvArgs) -> Result<Vec<String>, Error> {
     let device = Device::flex();
     let model = network.try_init(&config, &device)?;
     let parameters = trainable_parameters(&model);
-    let trace = trace(|| model.forward(Tensor::zeros([1, 3, IMAGE_SIDE, IMAGE_SIDE], &device)));
+    let costs = Costs::of(&model, 3);
 
     let millions = |count: u64| format!("{:.1}", count as f64 / 1e6);
-    let multiply_adds = |evaluation| millions(trace.multiply_adds(evaluation));
+    let multiply_adds = |evaluation| millions(costs.multiply_adds(evaluation));
     let paper = paper_cost(network, conv.variant);
     Ok(vec![
         network.to_string(),
         conv.slug(),
         parameters.to_string(),
         paper.map_or(String::new(), |paper| paper.parameters.to_string()),
-        millions(trace.dense_multiply_adds()),
+        millions(costs.dense_multiply_adds()),
         multiply_adds(Evaluation::Materialized),
         multiply_adds(Evaluation::Factored),
         multiply_adds(Evaluation::Auto),

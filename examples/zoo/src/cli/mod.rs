@@ -1,0 +1,210 @@
+//! The command line that every network shares.
+
+mod convolutions;
+mod training;
+mod values;
+
+pub use convolutions::ConvArgs;
+pub use training::TrainingArgs;
+pub(crate) use values::{points, positive, share, share_below_1};
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use serde::{Deserialize, Serialize};
+
+use crate::models::NetworkName;
+
+/// Train a network with LinearConv, or dense, and test it.
+#[derive(Parser, Clone, Debug, Serialize, Deserialize)]
+#[command(allow_negative_numbers = true)]
+pub struct Args {
+    /// What the convolutions are.
+    #[command(flatten)]
+    pub conv: ConvArgs,
+
+    /// How the network is trained, and on what.
+    #[command(flatten)]
+    pub training: TrainingArgs,
+
+    /// Continue the run whose results are in DIR from its last whole checkpoint, with its settings, or
+    /// start it over where no epoch was finished; on other devices where --backend, --devices or
+    /// --parallel says so. On as many threads the result is that of a run without interruption. It has
+    /// the epochs that it was planned for: its learning rate falls to nothing by their end, so a longer
+    /// training is a new run.
+    #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
+    pub resume: Option<PathBuf>,
+}
+
+/// The flags that a run keeps: what it resumes has them already.
+const SETTINGS: [&str; 19] = [
+    "variant",
+    "rank",
+    "sparsity",
+    "channel_ratio",
+    "layers",
+    "evaluation",
+    "dataset",
+    "data_dir",
+    "download",
+    "partial",
+    "recipe",
+    "epochs",
+    "batch_size",
+    "lr",
+    "correlation_weight",
+    "seed",
+    "train_limit",
+    "test_limit",
+    "out_dir",
+];
+
+impl Args {
+    /// Reads the command line of a network's example; on a mistake prints a message and exits, as
+    /// clap does.
+    pub fn read(network: NetworkName) -> Self {
+        let args = Self::parse();
+        if let Err(message) = args.conv.coefficients(network) {
+            let mut command = Self::command().bin_name(network.to_string());
+            command.error(ErrorKind::ValueValidation, message).exit();
+        }
+        args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linearconv::CoefficientsConfig;
+
+    use super::*;
+    use crate::train::Recipe;
+
+    fn parse(flags: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(["vgg11"].into_iter().chain(flags.split_whitespace()))
+    }
+
+    fn coefficients(flags: &str) -> Result<Option<CoefficientsConfig>, String> {
+        parse(flags)
+            .expect("flags")
+            .conv
+            .coefficients(NetworkName::Vgg11)
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_describe_the_coefficients() {
+        let full = Ok(Some(CoefficientsConfig::Full));
+        assert_eq!(coefficients(""), full);
+        assert_eq!(coefficients("--variant full"), full);
+        assert_eq!(coefficients("--variant rank"), full);
+        assert_eq!(coefficients("--variant rank --rank 1"), full);
+        assert_eq!(coefficients("--variant dense"), Ok(None));
+        assert_eq!(
+            coefficients("--variant rank --rank 0.25"),
+            Ok(Some(CoefficientsConfig::RankRatio { ratio: 0.25 }))
+        );
+        assert_eq!(
+            coefficients("--variant low-rank"),
+            Ok(Some(CoefficientsConfig::LowRank { rank: 10 }))
+        );
+        assert_eq!(
+            coefficients("--variant low-rank --rank 3"),
+            Ok(Some(CoefficientsConfig::LowRank { rank: 3 }))
+        );
+        assert_eq!(
+            coefficients("--variant sparse --sparsity 0.5"),
+            Ok(Some(CoefficientsConfig::Sparse { sparsity: 0.5 }))
+        );
+    }
+
+    #[test]
+    fn values_that_a_variant_does_not_take_are_named() {
+        for (flags, message) in [
+            (
+                "--variant dense --rank 1",
+                "--rank goes with --variant rank or low-rank",
+            ),
+            (
+                "--variant dense --channel-ratio 0.5",
+                "--channel-ratio goes with every --variant but dense",
+            ),
+            (
+                "--variant full --sparsity 0.5",
+                "--sparsity goes with --variant sparse",
+            ),
+            ("--variant rank --rank 1.5", "--rank 1.5: with"),
+            ("--variant rank --rank NaN", "--rank NaN: with"),
+            ("--variant rank --rank 0", "--rank 0: with"),
+            ("--variant low-rank --rank 2.5", "--rank 2.5: with"),
+            ("--variant low-rank --rank 0", "--rank 0: with"),
+            ("--variant low-rank --rank inf", "--rank inf: with"),
+            ("--variant sparse --sparsity 1", "--sparsity 1: at least 0"),
+        ] {
+            let error = coefficients(flags).expect_err(flags);
+            assert!(error.starts_with(message), "{flags}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_impossible_values_are_refused() {
+        for flags in [
+            "--variant dens",
+            "--dataset imagenet",
+            "--backend tpu",
+            "--epochs 0",
+            "--batch-size -1",
+            "--lr 0",
+            "--lr 2",
+            "--lr NaN",
+            "--correlation-weight -0.1",
+            "--correlation-weight inf",
+            "--train-limit 0",
+        ] {
+            let error = parse(flags).expect_err(flags).to_string();
+            let value = flags.split(' ').nth(1).expect("a value");
+            assert!(error.contains(value), "{flags}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_override_the_recipe() {
+        let recipe = |flags: &str| {
+            let args = parse(flags).expect("flags");
+            args.training.recipe(NetworkName::Vgg11)
+        };
+        let expected = Recipe {
+            epochs: 7,
+            batch_size: 8,
+            learning_rate: 0.5,
+            correlation_weight: 0.0,
+            train_limit: Some(9),
+            ..recipe("")
+        };
+        let flags = "--epochs 7 --batch-size 8 --lr 0.5 --correlation-weight 0 --train-limit 9";
+        assert_eq!(recipe(flags), expected);
+        assert_eq!(recipe("--recipe paper").epochs, 250);
+    }
+
+    #[test]
+    fn resume_takes_all_settings_from_the_run_but_where_to_compute() {
+        assert!(parse("--resume runs/one").expect("flags").resume.is_some());
+        let elsewhere = parse("--resume runs/one --backend flex:0 --devices 2").expect("flags");
+        assert_eq!(elsewhere.training.device_name().to_string(), "flex:0");
+        assert_eq!(elsewhere.training.devices, Some(2));
+
+        let places = ["resume", "backend", "devices", "parallel", "help"];
+        for arg in Args::command().get_arguments() {
+            let id = arg.get_id().as_str();
+            assert_ne!(SETTINGS.contains(&id), places.contains(&id), "{id}");
+        }
+        let error = parse("--resume runs/one --epochs 3")
+            .expect_err("conflict")
+            .to_string();
+        assert!(error.contains("--resume"), "{error}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Numbers on the command line.
+
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |share| share > 0.0 && share <= 1.0,
+        "above 0 and at most 1",
+    )
+}
+
+pub(crate) fn share_below_1(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |share| share > 0.0 && share < 1.0,
+        "above 0 and below 1",
+    )
+}
+
+pub(crate) fn points(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |points| (0.0..=100.0).contains(&points),
+        "at least 0 and at most 100",
+    )
+}
+
+pub(crate) fn weight(text: &str) -> Result<f64, String> {
+    number(
+        text,
+        |weight| weight >= 0.0 && weight.is_finite(),
+        "at least 0",
+    )
+}
+
+fn number(text: &str, valid: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if valid(number) => Ok(number),
+        Ok(_) => Err(format!("must be {expected}")),
+        Err(error) => Err(format!("{error}")),
+    }
+}

@@ -1,0 +1,17 @@
+//! What the examples do that are no network.
+
+mod compare;
+mod compress;
+mod paper;
+#[cfg(feature = "remote")]
+mod serve;
+mod summary;
+mod table;
+
+pub use compare::{CompareArgs, compare};
+pub use compress::{CompressArgs, Targets, compress};
+pub use paper::{PaperCost, paper_cost, paper_costs};
+#[cfg(feature = "remote")]
+pub use serve::{ServeArgs, serve};
+pub use summary::{SummaryArgs, summary};
+pub use table::{Format, Table};

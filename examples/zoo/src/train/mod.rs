@@ -1,0 +1,23 @@
+//! Training: a recipe, and how burn-train carries it out.
+
+mod answers;
+mod divergence;
+mod epoch;
+mod interruption;
+mod logs;
+mod progress;
+mod recipe;
+mod saving;
+mod session;
+mod training;
+
+pub use divergence::Diverged;
+pub use epoch::Epoch;
+pub use recipe::{PruningSchedule, Recipe, RecipeName, Schedule};
+pub use saving::load_weights;
+pub use training::accuracy;
+
+pub(crate) use logs::{TRAIN, VALID};
+pub(crate) use saving::{CHECKPOINTS, save_weights};
+pub(crate) use session::{Session, last_checkpoint};
+pub(crate) use training::Teacher;
