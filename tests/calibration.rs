@@ -384,12 +384,23 @@ fn only_dense_convolutions_of_the_policy_are_seen() {
     calibration.observe(|| model.plain.forward(model.seen.forward(images(4, 8, 9))));
     assert_eq!(pixels(&model, &calibration), [[81, 49], [1, 1]]);
 
-    // A compressed layer has nothing more to be fitted by.
+    // A compressed layer is seen too, but has nothing more to be fitted by.
     let reparameterized = LinearConv::new(FULL).with_all_layers();
     let compressed = model.clone().apply_reparameterization(reparameterized);
-    let mut nothing = Calibration::new();
-    nothing.observe(|| compressed.seen.forward(images(4, 8, 9)));
-    assert_eq!(nothing.images(), 0);
+    let mut calibration = Calibration::new();
+    calibration.observe(|| compressed.seen.forward(images(4, 8, 9)));
+    assert_eq!(calibration.images(), 4);
+    let Conv::Dense(seen) = &compressed.seen else {
+        panic!("a reparameterized dense layer");
+    };
+    assert!(calibration.patches(seen.weight.id).is_none());
+    let layers: Vec<_> = calibration.layers().collect();
+    let pixels = Pixels {
+        input: 81,
+        output: 49,
+    };
+    assert_eq!(layers, [(compressed.seen.cost(), pixels)]);
+    assert_eq!(layers[0].0.secondary, 4);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod output;
 mod run;
 pub mod train;
 mod value_name;
+pub mod weights;
 
 pub use calibration::{calibrate, first_images, normalize_again};
 pub use error::Error;

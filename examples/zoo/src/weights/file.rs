@@ -1,0 +1,206 @@
+//! Tensors by name, from a file of any format. What a file is, its content says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use burn::store::bridge;
+use burn::store::burn_pack;
+use burn::store::pytorch_reader::PytorchReader;
+use burn::store::{ModuleStore, SafetensorsStore};
+use burn::tensor::{DType, TensorData};
+
+use super::Error;
+
+/// The tensors of a file, and which of them have been asked for.
+#[derive(Debug)]
+pub struct Tensors {
+    tensors: BTreeMap<String, burn_pack::Tensor>,
+    used: BTreeSet<String>,
+    /// What else the file says.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Under what a checkpoint of PyTorch has its weights, beside epochs and optimizers.
+const STATES: [&str; 3] = ["model_state_dict.", "state_dict.", "model."];
+/// What `DataParallel` puts before every name.
+const PARALLEL: &str = "module.";
+/// What a network does not need.
+const COUNTER: &str = "num_batches_tracked";
+
+/// Reads the names and shapes of a file; values are read when they are asked for.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Format`] and [`Error::Damaged`].
+pub fn read(path: &Path) -> Result<Tensors, Error> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(16).read_to_end(&mut begin)?;
+    let format = match begin.as_slice() {
+        [b'N', b'R', b'U', b'B', ..] => Format::Burnpack,
+        [_, _, _, _, _, _, _, _, b'{', ..] => Format::SafeTensors,
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Format::PyTorch,
+        _ => return Err(Error::Format { begin }),
+    };
+    // A reader that panics on what it did not expect.
+    let read = panic::catch_unwind(AssertUnwindSafe(|| format.read(path)));
+    let unexpected = || Err("its content is not what its header says".into());
+    let (tensors, metadata) = read
+        .unwrap_or_else(|_| unexpected())
+        .map_err(|reason| format.damaged(reason))?;
+    Ok(Tensors {
+        tensors: without_prefixes(tensors),
+        used: BTreeSet::new(),
+        metadata,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Burnpack,
+    SafeTensors,
+    PyTorch,
+}
+
+type Content = (Vec<burn_pack::Tensor>, BTreeMap<String, String>);
+
+impl Format {
+    fn read(self, path: &Path) -> Result<Content, String> {
+        match self {
+            Self::Burnpack => {
+                let reader = burn_pack::Reader::from_file_exact(path);
+                let reader = reader.map_err(|error| error.to_string())?;
+                let metadata = reader.metadata().clone();
+                let tensors = reader.into_tensors().map_err(|error| error.to_string())?;
+                Ok((tensors, metadata))
+            }
+            Self::SafeTensors => {
+                let mut store = SafetensorsStore::from_file(path).map_indices_contiguous(false);
+                let tensors = store.get_all_tensors().map_err(|error| error.to_string())?;
+                let tensors = tensors.values().cloned().collect();
+                Ok((tensors, safetensors_metadata(path)?))
+            }
+            Self::PyTorch => {
+                let reader = PytorchReader::new(path).map_err(|error| error.to_string())?;
+                let tensors = reader.into_tensors().into_values();
+                Ok((tensors.map(bridge::from_pytorch).collect(), BTreeMap::new()))
+            }
+        }
+    }
+
+    fn damaged(self, reason: String) -> Error {
+        let format = match self {
+            Self::Burnpack => "burnpack",
+            Self::SafeTensors => "SafeTensors",
+            Self::PyTorch => "PyTorch checkpoint",
+        };
+        Error::Damaged { format, reason }
+    }
+}
+
+/// The strings in the header of a SafeTensors file, whose tensors have been read.
+fn safetensors_metadata(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let header = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut header = Vec::new();
+        file.take(u64::from_le_bytes(length))
+            .read_to_end(&mut header)?;
+        Ok(header)
+    };
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(default)]
+        __metadata__: BTreeMap<String, String>,
+    }
+    let header = header().map_err(|error| error.to_string())?;
+    let header: Header = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
+    Ok(header.__metadata__)
+}
+
+/// The tensors of the network alone, under the names that they have in it.
+fn without_prefixes(tensors: Vec<burn_pack::Tensor>) -> BTreeMap<String, burn_pack::Tensor> {
+    let state = STATES.iter().find(|state| {
+        let mut tensors = tensors.iter();
+        tensors.any(|tensor| tensor.name.starts_with(**state))
+    });
+    let named = tensors.into_iter().filter_map(|tensor| {
+        let name = match state {
+            Some(state) => tensor.name.strip_prefix(*state)?,
+            None => &tensor.name,
+        };
+        let name = name.strip_prefix(PARALLEL).unwrap_or(name).to_string();
+        Some((name, tensor))
+    });
+    named.filter(|(name, _)| !name.ends_with(COUNTER)).collect()
+}
+
+impl Tensors {
+    /// The names that nobody has asked for.
+    pub fn unused(&self) -> Vec<&str> {
+        let names = self
+            .tensors
+            .keys()
+            .filter(|name| !self.used.contains(*name));
+        names.map(String::as_str).collect()
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|tensor| tensor.shape.to_vec())
+    }
+
+    /// The values of a tensor that is there.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it has not the shape in which 0 stands for any size, and
+    /// [`Error::Damaged`].
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, Error> {
+        let found = self.shape(name).unwrap_or_default();
+        let fits = |(expected, found): (&usize, &usize)| *expected == 0 || expected == found;
+        if found.len() != shape.len() || !shape.iter().zip(&found).all(fits) {
+            return Err(Error::Shape {
+                name: name.into(),
+                expected: shape.to_vec(),
+                found,
+            });
+        }
+        self.used.insert(name.into());
+        // A reader that panics on what it did not expect.
+        let tensor = self.tensors[name].clone();
+        let data = panic::catch_unwind(AssertUnwindSafe(|| bridge::into_data(tensor)));
+        let data = match data {
+            Ok(data) => data.map_err(|error| error.to_string()),
+            Err(_) => Err("its values cannot be read".into()),
+        };
+        data.map_err(|reason| Error::Damaged {
+            format: "tensor",
+            reason: format!("{name}: {reason}"),
+        })
+    }
+
+    /// The same as 32-bit floats.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take), and [`Error::Type`].
+    pub fn floats(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, Error> {
+        let data = self.take(name, shape)?;
+        match data.dtype() {
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => {
+                Ok(data.convert_dtype(DType::F32))
+            }
+            other => Err(Error::Type {
+                name: name.into(),
+                expected: "floats",
+                found: format!("{other:?}"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A network as a file says.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use linearconv::ConvConfig;
+
+use super::Error;
+use super::file::{Tensors, read};
+use super::layers::Reader;
+use crate::models::{AnyNetwork, Layer, Layered, NetworkConfig, NetworkName};
+
+/// A network with the weights of a file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The network, in the state of its training.
+    pub network: AnyNetwork,
+    /// Channels of the images that it takes.
+    pub channels: usize,
+    /// Classes that it tells apart.
+    pub classes: usize,
+    /// Whether it has LinearConv layers.
+    pub is_linear: bool,
+    /// What else the file says.
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// Builds a network of this name on a device with the weights of a file. A convolution is of the kind
+/// that the file has: dense, or LinearConv with full, low-rank or masked coefficients. Everything in
+/// the file must belong to the network, and everything of the network must be in the file; a
+/// normalization may be missing whose convolution has a bias, as it has been folded.
+///
+/// # Errors
+/// [`Error`], which names the tensor.
+pub fn load(name: NetworkName, path: &Path, device: &Device) -> Result<Loaded, Error> {
+    let mut tensors = read(path)?;
+    let config = |channels, classes| NetworkConfig {
+        conv: ConvConfig::dense(),
+        channels,
+        classes,
+    };
+    let mut sketch = name.try_init(&config(3, 10), device)?;
+    let reader = Reader::new(&tensors, name);
+    let (channels, classes) = reader.sizes(&tensors, &sketch.layers())?;
+    drop(sketch);
+
+    let mut network = name.try_init(&config(channels, classes), device)?;
+    let mut is_linear = false;
+    for layer in network.layers() {
+        match layer {
+            Layer::Conv { name, conv, norm } => {
+                *conv = reader.conv(&mut tensors, &name, conv, device)?;
+                is_linear |= conv.cost().secondary > 0;
+                if let Some(norm) = norm {
+                    *norm.layer = reader.norm(&mut tensors, conv, &norm, device)?;
+                }
+            }
+            Layer::Linear { name, linear } => {
+                *linear = reader.linear(&mut tensors, &name, linear, device)?;
+            }
+        }
+    }
+    check_unused(&tensors, name)?;
+    Ok(Loaded {
+        network,
+        channels,
+        classes,
+        is_linear,
+        metadata: tensors.metadata,
+    })
+}
+
+fn check_unused(tensors: &Tensors, network: NetworkName) -> Result<(), Error> {
+    let unused = tensors.unused();
+    if unused.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Unused {
+        count: unused.len(),
+        names: super::layers::some(unused.into_iter()),
+        network: network.to_string(),
+    })
+}

@@ -1,0 +1,13 @@
+//! Weights from files: of this program, of the reference implementation, and of PyTorch.
+//!
+//! [`load`] builds a network as a file says: which layer is of what kind, their ranks, the number of
+//! classes and channels follow from the names and the shapes of its tensors.
+
+mod error;
+mod file;
+mod layers;
+mod load;
+
+pub use error::Error;
+pub use file::{Tensors, read};
+pub use load::{Loaded, load};
