@@ -8,7 +8,7 @@ use burn::module::{Module, Param, ParamId};
 use burn::nn::Initializer;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::Error;
 
@@ -201,6 +201,25 @@ impl Coefficients {
         }
     }
 
+    /// Coefficients of the same kind with the matrix `diag(rows) · A · diag(columns)`, as trainable
+    /// parameters of their own. The mask and the threshold stay.
+    pub(crate) fn scaled(&self, rows: &[f64], columns: &[f64]) -> Self {
+        let both = |matrix| scaled(&scaled(matrix, 0, rows), 1, columns);
+        match self {
+            Self::Full(full) => Self::Full(FullCoefficients {
+                weight: both(&full.weight),
+            }),
+            Self::LowRank(low_rank) => Self::LowRank(LowRankCoefficients {
+                column: scaled(&low_rank.column, 0, rows),
+                row: scaled(&low_rank.row, 1, columns),
+            }),
+            Self::Sparse(sparse) => Self::Sparse(SparseCoefficients {
+                weight: both(&sparse.weight),
+                ..sparse.clone()
+            }),
+        }
+    }
+
     /// The number of secondary filters `n`, without initializing a lazy parameter.
     pub(crate) fn num_secondary(&self) -> usize {
         match self {
@@ -268,6 +287,21 @@ impl Coefficients {
 pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
     let filters = weight.dims()[0] as i64;
     weight.reshape([filters, -1])
+}
+
+/// A weight whose slices along an axis are multiplied by these numbers, as a trainable parameter of
+/// its own.
+pub(crate) fn scaled<const D: usize>(
+    weight: &Param<Tensor<D>>,
+    axis: usize,
+    by: &[f64],
+) -> Param<Tensor<D>> {
+    let weight = weight.val().dequantize();
+    let mut shape = [1; D];
+    shape[axis] = by.len();
+    let data = TensorData::new(by.to_vec(), shape);
+    let by = Tensor::from_data(data, (&weight.device(), weight.dtype()));
+    Param::from_tensor((weight * by).detach())
 }
 
 /// Coefficients `A = column · row`, or `A = column`, ready to be applied.

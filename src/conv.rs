@@ -236,6 +236,34 @@ impl Conv {
             Self::Linear(conv) => conv.cost(),
         }
     }
+
+    /// The dense convolution with the same output: a plain one as it is, any other as
+    /// [`LinearConv2d::to_conv2d`] has it.
+    ///
+    /// ```
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::Device;
+    /// use linearconv::{CoefficientsConfig, ConvConfig};
+    ///
+    /// let full = ConvConfig::linear(CoefficientsConfig::Full);
+    /// let conv = full.with_layer(Conv2dConfig::new([3, 8], [3, 3]));
+    /// let dense = conv.init(&Device::default()).to_conv2d();
+    /// assert_eq!(dense.weight.dims(), [8, 3, 3, 3]);
+    /// ```
+    pub fn to_conv2d(&self) -> Conv2d {
+        match self.as_it_runs() {
+            Self::Dense(conv) => conv,
+            Self::Linear(layer) => layer.to_conv2d(),
+        }
+    }
+
+    /// The same layer, a reparameterized one as the LinearConv layer that it runs as.
+    pub(crate) fn as_it_runs(&self) -> Self {
+        match self {
+            Self::Dense(conv) => reparameterized(conv).map_or_else(|| self.clone(), Self::Linear),
+            Self::Linear(_) => self.clone(),
+        }
+    }
 }
 
 /// [`Conv2d::forward`], by this crate's kernel where it has one.

@@ -95,6 +95,7 @@ mod cost;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
+mod folding;
 mod linear_conv2d;
 pub mod pruning;
 

@@ -92,6 +92,33 @@ pub enum Error {
         source: burn::store::RecordError,
     },
 
+    /// A file does not give the weights of the network.
+    #[error("{}: {source}", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Box<crate::weights::Error>,
+    },
+
+    /// A network could not be written for others.
+    #[error("{}: {reason}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
+    /// An image could not be read.
+    #[error("{}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: image::ImageError,
+    },
+
     /// The optimizer or its schedule refused its configuration.
     #[error("invalid recipe: {0}")]
     Recipe(String),

@@ -22,4 +22,4 @@ pub use calibration::{calibrate, first_images, normalize_again};
 pub use error::Error;
 pub use files::{read_json, write_json};
 pub use output::exit;
-pub use run::{Report, Run, Settings, execute, load, run};
+pub use run::{Report, Run, Settings, execute, load, run, used};

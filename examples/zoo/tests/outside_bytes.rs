@@ -225,6 +225,7 @@ fn settings() -> Settings {
     let words = "base --variant sparse --epochs 3 --seed 4 --train-limit 90".split(' ');
     let args = Args::try_parse_from(words).expect("flags");
     Settings {
+        load: None,
         network: NetworkName::Base,
         recipe: args.training.recipe(NetworkName::Base),
         conv: args.conv,

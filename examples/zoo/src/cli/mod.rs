@@ -1,10 +1,12 @@
 //! The command line that every network shares.
 
 mod convolutions;
+mod files;
 mod training;
 mod values;
 
 pub use convolutions::ConvArgs;
+pub use files::FileArgs;
 pub use training::TrainingArgs;
 pub(crate) use values::{points, positive, share, share_below_1};
 
@@ -12,12 +14,11 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use serde::{Deserialize, Serialize};
 
 use crate::models::NetworkName;
 
 /// Train a network with LinearConv, or dense, and test it.
-#[derive(Parser, Clone, Debug, Serialize, Deserialize)]
+#[derive(Parser, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// What the convolutions are.
@@ -27,6 +28,10 @@ pub struct Args {
     /// How the network is trained, and on what.
     #[command(flatten)]
     pub training: TrainingArgs,
+
+    /// What comes in and goes out.
+    #[command(flatten)]
+    pub files: FileArgs,
 
     /// Continue the run whose results are in DIR from its last whole checkpoint, with its settings, or
     /// start it over where no epoch was finished; on other devices where --backend, --devices or
@@ -38,7 +43,7 @@ pub struct Args {
 }
 
 /// The flags that a run keeps: what it resumes has them already.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 20] = [
     "variant",
     "rank",
     "sparsity",
@@ -58,6 +63,7 @@ const SETTINGS: [&str; 19] = [
     "train_limit",
     "test_limit",
     "out_dir",
+    "load",
 ];
 
 impl Args {
@@ -197,7 +203,11 @@ mod tests {
         assert_eq!(elsewhere.training.device_name().to_string(), "flex:0");
         assert_eq!(elsewhere.training.devices, Some(2));
 
-        let places = ["resume", "backend", "devices", "parallel", "help"];
+        let places = [
+            "resume", "backend", "devices", "parallel", "help", "export", "dense", "force",
+        ];
+        // Those that go with --load.
+        let places = [&places[..], &["evaluate", "predict"]].concat();
         for arg in Args::command().get_arguments() {
             let id = arg.get_id().as_str();
             assert_ne!(SETTINGS.contains(&id), places.contains(&id), "{id}");

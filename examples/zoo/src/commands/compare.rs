@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::table::{Format, Table};
 use crate::Error;
-use crate::cli::{Args, ConvArgs, TrainingArgs};
+use crate::cli::{Args, ConvArgs, FileArgs, TrainingArgs};
 use crate::models::{NetworkName, Variant};
 use crate::output::say;
 use crate::run::{Report, Settings, State, execute};
@@ -68,7 +68,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
             out_dir: Some(folder.clone()),
             ..args.training.clone()
         };
-        let settings = Settings::new(args.network, conv.clone(), training.clone())?;
+        let settings = Settings::new(args.network, conv.clone(), None, training.clone())?;
         let state = settings.state(&folder)?;
         runs.push((*variant, conv, training, folder, state));
     }
@@ -78,6 +78,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
         let args_of_run = |resume| Args {
             conv,
             training,
+            files: FileArgs::default(),
             resume,
         };
         let report = match state {

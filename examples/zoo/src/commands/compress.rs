@@ -12,7 +12,7 @@ use linearconv::{
 use super::table::{Format, Table};
 use crate::Error;
 use crate::calibration::{calibrate, first_images, normalize_again};
-use crate::cli::{Args, ConvArgs, TrainingArgs, points, positive, share, share_below_1};
+use crate::cli::{Args, ConvArgs, FileArgs, TrainingArgs, points, positive, share, share_below_1};
 use crate::data::Loaders;
 use crate::files::{read_json, write_json};
 use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
@@ -222,6 +222,7 @@ fn train_dense(args: &CompressArgs, folder: PathBuf) -> Result<PathBuf, Error> {
             out_dir: Some(folder.clone()),
             ..args.training.clone()
         },
+        files: FileArgs::default(),
         resume: None,
     };
     say!("{}", execute(args.network, run)?);

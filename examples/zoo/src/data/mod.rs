@@ -7,6 +7,7 @@ mod download;
 mod error;
 mod folder;
 mod idx;
+mod image;
 mod loaders;
 mod mnist;
 mod svhn;
@@ -16,6 +17,7 @@ pub use augmentation::Augmentation;
 pub(crate) use augmentation::split_mix;
 pub use batch::{ImageBatch, ImageBatcher, Sample};
 pub use error::Error;
+pub use image::read_image;
 pub use loaders::{LoaderConfig, Loaders};
 
 use std::fmt;
@@ -59,6 +61,19 @@ impl DatasetName {
             Self::Cifar100 => 100,
             _ => 10,
         }
+    }
+
+    /// The name of a class.
+    pub fn class_name(self, class: usize) -> String {
+        let names: &[&str] = match self {
+            Self::MnistMini | Self::Mnist | Self::Svhn => &[],
+            Self::FashionMnist => &FASHION,
+            Self::Cifar10 => &CIFAR10,
+            Self::Cifar100 => &CIFAR100,
+        };
+        names
+            .get(class)
+            .map_or_else(|| class.to_string(), |name| (*name).into())
     }
 
     /// The number of channels of an image.
@@ -133,6 +148,133 @@ impl DatasetName {
         Ok(data)
     }
 }
+
+const FASHION: [&str; 10] = [
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+];
+const CIFAR10: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
+const CIFAR100: [&str; 100] = [
+    "apple",
+    "aquarium fish",
+    "baby",
+    "bear",
+    "beaver",
+    "bed",
+    "bee",
+    "beetle",
+    "bicycle",
+    "bottle",
+    "bowl",
+    "boy",
+    "bridge",
+    "bus",
+    "butterfly",
+    "camel",
+    "can",
+    "castle",
+    "caterpillar",
+    "cattle",
+    "chair",
+    "chimpanzee",
+    "clock",
+    "cloud",
+    "cockroach",
+    "couch",
+    "crab",
+    "crocodile",
+    "cup",
+    "dinosaur",
+    "dolphin",
+    "elephant",
+    "flatfish",
+    "forest",
+    "fox",
+    "girl",
+    "hamster",
+    "house",
+    "kangaroo",
+    "keyboard",
+    "lamp",
+    "lawn mower",
+    "leopard",
+    "lion",
+    "lizard",
+    "lobster",
+    "man",
+    "maple tree",
+    "motorcycle",
+    "mountain",
+    "mouse",
+    "mushroom",
+    "oak tree",
+    "orange",
+    "orchid",
+    "otter",
+    "palm tree",
+    "pear",
+    "pickup truck",
+    "pine tree",
+    "plain",
+    "plate",
+    "poppy",
+    "porcupine",
+    "possum",
+    "rabbit",
+    "raccoon",
+    "ray",
+    "road",
+    "rocket",
+    "rose",
+    "sea",
+    "seal",
+    "shark",
+    "shrew",
+    "skunk",
+    "skyscraper",
+    "snail",
+    "snake",
+    "spider",
+    "squirrel",
+    "streetcar",
+    "sunflower",
+    "sweet pepper",
+    "table",
+    "tank",
+    "telephone",
+    "television",
+    "tiger",
+    "tractor",
+    "train",
+    "trout",
+    "tulip",
+    "turtle",
+    "wardrobe",
+    "whale",
+    "willow tree",
+    "wolf",
+    "woman",
+    "worm",
+];
 
 /// How images become numbers that networks take: padded, then shifted and scaled by channel.
 #[derive(Clone, Copy, Debug)]

@@ -86,6 +86,7 @@ impl Layered for AllConv {
         let conv = |name, conv| Layer::Conv {
             name,
             conv,
+            mix: None,
             norm: None,
         };
         let stages = self.stages.iter_mut().enumerate();

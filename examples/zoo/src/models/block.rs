@@ -23,6 +23,8 @@ pub fn layer(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig
 /// A convolution and batch normalization.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
+    /// In networks for export alone: the combination of input channels as a layer of its own.
+    mix: Option<Conv>,
     conv: Conv,
     /// None once it is folded into the convolution.
     norm: Option<BatchNorm>,
@@ -33,6 +35,7 @@ impl ConvNorm {
     pub fn new(conv: Conv, device: &Device) -> Self {
         let filters = conv.cost().dense().primary;
         Self {
+            mix: None,
             conv,
             norm: Some(BatchNormConfig::new(filters).init(device)),
         }
@@ -55,6 +58,10 @@ impl ConvNorm {
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let input = match &self.mix {
+            Some(mix) => mix.forward(input),
+            None => input,
+        };
         let maps = self.conv.forward(input);
         match &self.norm {
             Some(norm) => norm.forward(maps),
@@ -67,6 +74,7 @@ impl ConvNorm {
         Layer::Conv {
             name: LayerName::new(format!("{path}.conv"), conv),
             conv: &mut self.conv,
+            mix: Some(&mut self.mix),
             norm: Some(Norm {
                 name: LayerName::new(format!("{path}.norm"), norm),
                 layer: &mut self.norm,

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
+use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{Device, Tensor};
 
 use super::layers::{Layer, LayerName};
@@ -42,5 +43,5 @@ impl Head {
 /// - maps: `[batch_size, channels, height, width]`
 /// - output: `[batch_size, channels, 1, 1]`
 pub fn global_average(maps: Tensor<4>) -> Tensor<4> {
-    maps.mean_dims(&[2, 3])
+    adaptive_avg_pool2d(maps, [1, 1])
 }

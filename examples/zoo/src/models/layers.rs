@@ -37,6 +37,8 @@ pub enum Layer<'a> {
         name: LayerName,
         /// The layer.
         conv: &'a mut Conv,
+        /// Where a convolution can stand that mixes the channels ahead of this one.
+        mix: Option<&'a mut Option<Conv>>,
         /// The normalization that follows at once.
         norm: Option<Norm<'a>>,
     },

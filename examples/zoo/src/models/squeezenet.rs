@@ -125,6 +125,7 @@ impl Layered for SqueezeNet {
         layers.push(Layer::Conv {
             name: LayerName::new("classifier", "classifier"),
             conv: &mut self.classifier,
+            mix: None,
             norm: None,
         });
         layers

@@ -3,12 +3,15 @@
 mod claim;
 mod report;
 mod settings;
+mod used;
 
 pub use report::{Cost, Report};
 pub use settings::Settings;
 
 pub(crate) use claim::Claim;
 pub(crate) use settings::State;
+use used::load_for;
+pub use used::used;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,9 +29,30 @@ use crate::models::{AnyNetwork, Costs, NetworkName, trainable_parameters};
 use crate::output::{exit, say};
 use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
 
-/// The main function of a network's example: reads the command line, then trains and tests.
+/// The main function of a network's example: reads the command line, then trains and tests, or does
+/// what else it asks for.
 pub fn run(network: NetworkName) -> ExitCode {
-    exit(execute(network, Args::read(network)))
+    let args = Args::read(network);
+    if !args.files.trains() {
+        return exit(used(network, &args));
+    }
+    let export = args.files.clone();
+    exit(Run::new(network, args).and_then(|run| {
+        let export = export.export.is_some().then_some(export);
+        if let Some(files) = &export {
+            files.check_export()?;
+        }
+        let report = run.execute()?;
+        if let Some(files) = export {
+            let trained = run.folder().join("model.bpk");
+            let autodiff = burn::tensor::Device::flex().autodiff();
+            let loaded = load_for(network, &trained, report.dataset, &autodiff)?;
+            let mut metadata = loaded.metadata_of(network);
+            metadata.tested(report.dataset, report.test_accuracy);
+            files.write_export(loaded, metadata)?;
+        }
+        Ok(report)
+    }))
 }
 
 /// Trains and tests a network as the command line says.
@@ -59,8 +83,8 @@ impl Run {
         if let Some(folder) = args.resume {
             return Self::resume(network, &folder, &args.training);
         }
-        let settings = Settings::new(network, args.conv, args.training)?;
-        let (variant, dataset) = (settings.conv.slug(), settings.training.dataset);
+        let settings = Settings::new(network, args.conv, args.files.load, args.training)?;
+        let (variant, dataset) = (settings.variant(), settings.training.dataset);
         let name = format!("{network}-{variant}-{dataset}");
         let name = settings.training.with_seed(name);
         let out_dir = settings.training.out_dir.as_deref();
@@ -135,9 +159,17 @@ impl Run {
         device.seed(training.seed);
         // Parameters are lazy: this draws them now, in the order of their declaration.
         let autodiff = device.clone().autodiff();
-        let network = settings.network.try_init(&config, &autodiff)?.train();
+        let (network, coefficients) = match &settings.load {
+            Some(file) => {
+                let loaded = load_for(settings.network, file, training.dataset, &autodiff)?;
+                let coefficients = loaded.coefficients();
+                (loaded.network, coefficients)
+            }
+            None => (settings.network.try_init(&config, &autodiff)?, coefficients),
+        };
+        let network = network.train();
         let (cost, dense_cost) = self.cost(&network);
-        if coefficients.is_some() && cost == dense_cost {
+        if settings.load.is_none() && coefficients.is_some() && cost == dense_cost {
             let reason = format!(
                 "{} leaves every convolution of {} dense; choose a lower rank, or see why \
                  with --layers all",
@@ -168,7 +200,7 @@ impl Run {
         let test_accuracy = accuracy(&trained.classifier.network, loaders.test.as_ref())?;
         let report = Report {
             network: settings.network,
-            variant: settings.conv.slug(),
+            variant: settings.variant(),
             layers: settings.conv.layers,
             evaluation: settings.conv.evaluation,
             dataset: training.dataset,
@@ -212,7 +244,10 @@ impl Run {
             let ratio = ours as f64 / dense as f64;
             say!("{name:<13} {ours} ({ratio:.2} of the dense twin's {dense})");
         };
-        say!("network       {} {}", settings.network, settings.conv);
+        match &settings.load {
+            Some(file) => say!("network       {} of {}", settings.network, file.display()),
+            None => say!("network       {} {}", settings.network, settings.conv),
+        }
         line(
             "parameters",
             cost.parameters as u64,

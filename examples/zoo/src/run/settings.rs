@@ -23,6 +23,9 @@ pub struct Settings {
     pub network: NetworkName,
     /// Its convolutions.
     pub conv: ConvArgs,
+    /// The weights that it starts from, and whose layers it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<PathBuf>,
     /// The data, the backend and the seed.
     pub training: TrainingArgs,
     /// How it is trained, with what the flags have changed.
@@ -45,6 +48,7 @@ impl Settings {
     pub(crate) fn new(
         network: NetworkName,
         conv: ConvArgs,
+        load: Option<PathBuf>,
         mut training: TrainingArgs,
     ) -> Result<Self, Error> {
         training.data_dir = absolute(training.data_dir)?;
@@ -52,8 +56,17 @@ impl Settings {
             network,
             recipe: training.recipe(network),
             conv,
+            load: absolute(load)?,
             training,
         })
+    }
+
+    /// The convolutions in a word, for the name of a folder and of a row.
+    pub(crate) fn variant(&self) -> String {
+        match self.load {
+            Some(_) => "loaded".into(),
+            None => self.conv.slug(),
+        }
     }
 
     /// What a folder has of the run of these settings.

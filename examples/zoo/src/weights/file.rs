@@ -8,7 +8,7 @@ use std::path::Path;
 
 use burn::store::bridge;
 use burn::store::burn_pack;
-use burn::store::pytorch_reader::PytorchReader;
+use burn::store::pytorch_reader::{PickleValue, PytorchReader};
 use burn::store::{ModuleStore, SafetensorsStore};
 use burn::tensor::{DType, TensorData};
 
@@ -82,6 +82,14 @@ impl Format {
                 Ok((tensors, safetensors_metadata(path)?))
             }
             Self::PyTorch => {
+                let content = PytorchReader::read_pickle_data(path, None);
+                let content = content.map_err(|error| error.to_string())?;
+                if let Some(name) = running_code(&content) {
+                    return Err(format!(
+                        "it would run `{name}` when Python loads it; nothing was run here, and \
+                         nothing is read from it"
+                    ));
+                }
                 let reader = PytorchReader::new(path).map_err(|error| error.to_string())?;
                 let tensors = reader.into_tensors().into_values();
                 Ok((tensors.map(bridge::from_pytorch).collect(), BTreeMap::new()))
@@ -96,6 +104,37 @@ impl Format {
             Self::PyTorch => "PyTorch checkpoint",
         };
         Error::Damaged { format, reason }
+    }
+}
+
+/// What runs code of a file's author when Python loads the file, if the file names it.
+fn running_code(value: &PickleValue) -> Option<&str> {
+    const MODULES: [&str; 13] = [
+        "os",
+        "posix",
+        "nt",
+        "subprocess",
+        "sys",
+        "runpy",
+        "shutil",
+        "socket",
+        "importlib",
+        "ctypes",
+        "pty",
+        "code",
+        "webbrowser",
+    ];
+    const BUILT_IN: [&str; 6] = ["eval", "exec", "compile", "getattr", "open", "__import__"];
+    match value {
+        PickleValue::Unsupported(name) => {
+            let (module, function) = name.split_once('.').unwrap_or((name, ""));
+            let built_in = matches!(module, "builtins" | "__builtin__");
+            let runs = MODULES.contains(&module) || built_in && BUILT_IN.contains(&function);
+            runs.then_some(name)
+        }
+        PickleValue::List(values) => values.iter().find_map(running_code),
+        PickleValue::Dict(values) => values.values().find_map(running_code),
+        _ => None,
     }
 }
 

@@ -39,7 +39,7 @@ const VARIANTS: [&str; 10] = [
 
 /// Fields of a layer, as this program knows them.
 #[derive(Clone, Copy)]
-enum Field {
+pub enum Field {
     Weight,
     Bias,
     Primary,
@@ -59,7 +59,7 @@ enum Field {
 
 impl Field {
     /// In the reference implementation; what it lacks, as this program exports it.
-    fn in_pytorch(self) -> &'static str {
+    pub fn in_pytorch(self) -> &'static str {
         match self {
             Self::Weight | Self::Gamma => "weight",
             Self::Bias | Self::Beta => "bias",

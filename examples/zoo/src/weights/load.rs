@@ -1,13 +1,14 @@
 //! A network as a file says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use linearconv::ConvConfig;
+use linearconv::{CoefficientsConfig, ConvConfig};
 
-use super::Error;
 use super::file::{Tensors, read};
 use super::layers::Reader;
+use super::{Error, Metadata};
 use crate::models::{AnyNetwork, Layer, Layered, NetworkConfig, NetworkName};
 
 /// A network with the weights of a file.
@@ -22,7 +23,25 @@ pub struct Loaded {
     /// Whether it has LinearConv layers.
     pub is_linear: bool,
     /// What else the file says.
-    pub metadata: std::collections::BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Loaded {
+    /// The coefficients that decide the losses of a training: of any kind but sparse ones, for the
+    /// correlation loss without pruning; none of a dense network.
+    pub(crate) fn coefficients(&self) -> Option<CoefficientsConfig> {
+        self.is_linear.then_some(CoefficientsConfig::Full)
+    }
+
+    /// What a file of this network says of it.
+    pub fn metadata_of(&self, network: NetworkName) -> Metadata {
+        let variant = if self.is_linear {
+            "linearconv"
+        } else {
+            "dense"
+        };
+        Metadata::new(self.metadata.clone(), network, self.classes, variant)
+    }
 }
 
 /// Builds a network of this name on a device with the weights of a file. A convolution is of the kind
@@ -48,7 +67,9 @@ pub fn load(name: NetworkName, path: &Path, device: &Device) -> Result<Loaded, E
     let mut is_linear = false;
     for layer in network.layers() {
         match layer {
-            Layer::Conv { name, conv, norm } => {
+            Layer::Conv {
+                name, conv, norm, ..
+            } => {
                 *conv = reader.conv(&mut tensors, &name, conv, device)?;
                 is_linear |= conv.cost().secondary > 0;
                 if let Some(norm) = norm {

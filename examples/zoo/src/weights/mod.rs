@@ -4,10 +4,15 @@
 //! classes and channels follow from the names and the shapes of its tensors.
 
 mod error;
+pub mod export;
 mod file;
 mod layers;
 mod load;
+mod metadata;
+#[cfg(feature = "onnx")]
+mod onnx;
 
 pub use error::Error;
 pub use file::{Tensors, read};
 pub use load::{Loaded, load};
+pub use metadata::Metadata;

@@ -1,0 +1,50 @@
+//! The flags of weights that come in and go out.
+
+use std::path::PathBuf;
+
+/// What comes in and goes out.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct FileArgs {
+    /// Start from the weights of FILE: burnpack, SafeTensors, or a checkpoint of PyTorch or of the
+    /// reference implementation. Its content says the kind and the rank of every layer, and how many
+    /// classes and channels there are. With --evaluate, --predict or --export nothing is trained.
+    #[arg(long, value_name = "FILE", conflicts_with_all = CONVOLUTIONS)]
+    pub load: Option<PathBuf>,
+
+    /// Test the loaded network on the test images of the data set.
+    #[arg(long, requires = "load")]
+    pub evaluate: bool,
+
+    /// Print the three likeliest classes of images (PNG or JPEG, of any size, in colour or grey).
+    #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "load")]
+    pub predict: Vec<PathBuf>,
+
+    /// Write the network to FILE: `.safetensors`, or `.onnx` with `--features onnx`.
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+
+    /// With --export: dense convolutions in place of primary filters and coefficients.
+    #[arg(long, requires = "export")]
+    pub dense: bool,
+
+    /// With --export: replace FILE if it is there.
+    #[arg(long, requires = "export")]
+    pub force: bool,
+}
+
+/// The flags that a file of weights answers.
+const CONVOLUTIONS: [&str; 5] = ["variant", "rank", "sparsity", "channel_ratio", "layers"];
+
+impl FileArgs {
+    /// Whether a network is trained.
+    pub fn trains(&self) -> bool {
+        let Self {
+            load,
+            evaluate,
+            predict,
+            export,
+            ..
+        } = self;
+        load.is_none() || !evaluate && predict.is_empty() && export.is_none()
+    }
+}

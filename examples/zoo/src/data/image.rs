@@ -1,0 +1,59 @@
+//! An image of a user's own, as a network takes it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::tensor::{Device, Tensor};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageReader};
+
+use super::{DatasetName, ImageBatcher, Images, Sample};
+use crate::models::IMAGE_SIDE;
+
+/// Reads a PNG or JPEG image of any size as those of a data set: upright, the square in its middle,
+/// scaled to their size, grey where they are, and normalised.
+///
+/// # Errors
+/// [`Error::Image`](crate::Error::Image)
+pub fn read_image(
+    path: &Path,
+    dataset: DatasetName,
+    device: &Device,
+) -> Result<Tensor<4>, crate::Error> {
+    let image = decode(path).map_err(|source| crate::Error::Image {
+        path: path.into(),
+        source,
+    })?;
+    let normalization = dataset.normalization();
+    let side = (IMAGE_SIDE - 2 * normalization.padding) as u32;
+    let image = image.resize_to_fill(side, side, FilterType::Triangle);
+    let pixels = match dataset.channels() {
+        1 => image.into_luma8().into_raw(),
+        _ => planes(&image.into_rgb8().into_raw()),
+    };
+    let shape = [dataset.channels(), side as usize, side as usize];
+    let images = Images {
+        pixels,
+        labels: vec![0],
+        shape,
+    };
+    let batcher = ImageBatcher::new(Arc::new(images), normalization);
+    let sample = Sample { index: 0, seed: 0 };
+    Ok(batcher.batch(vec![sample], device).images)
+}
+
+fn decode(path: &Path) -> image::ImageResult<DynamicImage> {
+    let reader = ImageReader::open(path)?.with_guessed_format()?;
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Pixels by channel, from channels by pixel.
+fn planes(pixels: &[u8]) -> Vec<u8> {
+    let channel = |channel| pixels.iter().skip(channel).step_by(3).copied();
+    (0..3).flat_map(channel).collect()
+}

@@ -1,0 +1,197 @@
+//! Networks as files for others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::module::{Module, Param};
+use burn::nn::BatchNorm;
+use burn::tensor::{DType, Int, Tensor, TensorData};
+use linearconv::{Coefficients, Conv, LinearConv2d};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::layers::Field;
+use super::{Loaded, Metadata};
+use crate::Error;
+use crate::files::PART;
+use crate::models::{AnyNetwork, Layer, Layered};
+
+/// Whether a network can be written to a path.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(path: &Path, force: bool) -> Result<(), String> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => {}
+        Some("onnx") if cfg!(feature = "onnx") => {}
+        Some("onnx") => {
+            return Err(format!(
+                "--export {}: run with `--features onnx`",
+                path.display()
+            ));
+        }
+        _ => {
+            return Err(format!(
+                "--export {}: the name of the file ends in .safetensors or .onnx",
+                path.display()
+            ));
+        }
+    }
+    if path.exists() && !force {
+        return Err(format!(
+            "--export {}: the file is there; give another name, or --force to replace it",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a network: all of it, or nothing. Layers of LinearConv stay what they are, unless they are
+/// to be dense. In ONNX they are factored, and normalizations are folded.
+///
+/// # Errors
+/// [`Error::Export`] names the file.
+pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> Result<(), Error> {
+    let failed = |reason: String| Error::Export {
+        path: path.into(),
+        reason,
+    };
+    let mut network = loaded.network.valid();
+    if dense {
+        make_dense(&mut network);
+    }
+    let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+        #[cfg(feature = "onnx")]
+        Some("onnx") => super::onnx::to_bytes(network, loaded.channels, metadata),
+        _ => to_safetensors(network, metadata),
+    };
+    let part = path.with_added_extension(PART);
+    let written = fs::write(&part, bytes.map_err(failed)?).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| {
+        // It may be what fills the disk.
+        let _ = fs::remove_file(&part);
+        failed(error.to_string())
+    })
+}
+
+fn make_dense(network: &mut AnyNetwork) {
+    for layer in network.layers() {
+        if let Layer::Conv { conv, .. } = layer {
+            *conv = Conv::Dense(conv.to_conv2d());
+        }
+    }
+}
+
+/// Under the names of PyTorch, and the reference implementation's for layers of LinearConv.
+fn to_safetensors(mut network: AnyNetwork, metadata: &Metadata) -> Result<Vec<u8>, String> {
+    let mut tensors = Named::default();
+    for layer in network.layers() {
+        match layer {
+            Layer::Conv {
+                name, conv, norm, ..
+            } => {
+                tensors.conv(&name.pytorch, conv);
+                if let Some(norm) = norm
+                    && let Some(layer) = norm.layer
+                {
+                    tensors.norm(&norm.name.pytorch, layer);
+                }
+            }
+            Layer::Linear { name, linear } => {
+                let weight = linear.weight.val().transpose().into_data();
+                tensors.put(&name.pytorch, Field::Weight, weight);
+                tensors.bias(&name.pytorch, linear.bias.as_ref());
+            }
+        }
+    }
+    let views: Result<Vec<(&String, TensorView<'_>)>, _> = tensors
+        .0
+        .iter()
+        .map(|(name, data)| {
+            let dtype = match data.dtype() {
+                DType::I64 => Dtype::I64,
+                _ => Dtype::F32,
+            };
+            let view = TensorView::new(dtype, data.shape().to_vec(), data.as_bytes());
+            view.map(|view| (name, view))
+        })
+        .collect();
+    let views = views.map_err(|error| error.to_string())?;
+    let metadata = metadata.0.clone().into_iter().collect();
+    safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
+}
+
+/// Tensors by their names in PyTorch.
+#[derive(Default)]
+struct Named(BTreeMap<String, TensorData>);
+
+impl Named {
+    fn put(&mut self, layer: &str, field: Field, data: TensorData) {
+        let data = match data.dtype() {
+            DType::I64 | DType::I32 => data.convert_dtype(DType::I64),
+            _ => data.convert_dtype(DType::F32),
+        };
+        self.0
+            .insert(format!("{layer}.{}", field.in_pytorch()), data);
+    }
+
+    fn float<const D: usize>(&mut self, layer: &str, field: Field, param: &Param<Tensor<D>>) {
+        self.put(layer, field, param.val().into_data());
+    }
+
+    fn order(&mut self, layer: &str, field: Field, order: Option<&Param<Tensor<1, Int>>>) {
+        if let Some(order) = order {
+            self.put(layer, field, order.val().into_data());
+        }
+    }
+
+    fn bias(&mut self, layer: &str, bias: Option<&Param<Tensor<1>>>) {
+        if let Some(bias) = bias {
+            self.float(layer, Field::Bias, bias);
+        }
+    }
+
+    fn conv(&mut self, layer: &str, conv: &Conv) {
+        match conv {
+            Conv::Dense(conv) => {
+                self.float(layer, Field::Weight, &conv.weight);
+                self.bias(layer, conv.bias.as_ref());
+            }
+            Conv::Linear(conv) => self.linear_conv(layer, conv),
+        }
+    }
+
+    fn linear_conv(&mut self, layer: &str, conv: &LinearConv2d) {
+        self.float(layer, Field::Primary, &conv.primary);
+        match &conv.coefficients {
+            Coefficients::Full(full) => {
+                self.float(layer, Field::Coefficients, &full.weight);
+                // The reference implementation's full layer has a mask.
+                let mask = TensorData::ones::<f32, _>(full.weight.dims());
+                self.put(layer, Field::Mask, mask);
+            }
+            Coefficients::LowRank(low_rank) => {
+                self.float(layer, Field::Column, &low_rank.column);
+                self.float(layer, Field::Row, &low_rank.row);
+            }
+            Coefficients::Sparse(sparse) => {
+                self.float(layer, Field::Coefficients, &sparse.weight);
+                self.put(layer, Field::Mask, sparse.mask.val().float().into_data());
+            }
+        }
+        if let Some(mix) = &conv.channel_coefficients {
+            self.float(layer, Field::ChannelCoefficients, mix);
+        }
+        self.order(layer, Field::Order, conv.order.as_ref());
+        self.order(layer, Field::ChannelOrder, conv.channel_order.as_ref());
+        self.bias(layer, conv.bias.as_ref());
+    }
+
+    fn norm(&mut self, layer: &str, norm: &BatchNorm) {
+        self.float(layer, Field::Gamma, &norm.gamma);
+        self.float(layer, Field::Beta, &norm.beta);
+        self.put(layer, Field::Mean, norm.running_mean.value().into_data());
+        self.put(layer, Field::Variance, norm.running_var.value().into_data());
+    }
+}
