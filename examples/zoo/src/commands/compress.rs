@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
-use linearconv::{
-    CoefficientsConfig, Compression, ConvConfig, LinearConv, Plan, Search, Sensitivity, Verdict,
-};
+use linearconv::{CoefficientsConfig, Compression, LinearConv, Plan, Search, Sensitivity, Verdict};
 
 use super::table::{Format, Table};
 use crate::Error;
@@ -17,8 +15,9 @@ use crate::data::Loaders;
 use crate::files::{read_json, write_json};
 use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
 use crate::output::say;
-use crate::run::{Claim, execute, load};
-use crate::train::{Recipe, Session, Teacher, accuracy, load_weights, save_weights};
+use crate::run::{Claim, execute, load, load_for};
+use crate::train::{Recipe, Session, Teacher, accuracy, save_weights};
+use crate::weights::export::make_dense;
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
 /// the correlation loss, make it dense again, and test it at each stage.
@@ -29,8 +28,8 @@ pub struct CompressArgs {
     #[arg(long, value_enum, default_value = "vgg11")]
     pub network: NetworkName,
 
-    /// The weights of a dense network of this kind, `model.bpk` of a run with `--variant dense`,
-    /// in place of training one.
+    /// The weights of a network of this kind in place of training one: burnpack, SafeTensors, or a
+    /// checkpoint of PyTorch or of the reference implementation. Layers that are not dense become so.
     #[arg(long, value_name = "FILE")]
     pub load: Option<PathBuf>,
 
@@ -166,9 +165,10 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         Some(file) => file.clone(),
         None => train_dense(args, folder.join("dense"))?,
     };
-    let config = training.network_config(ConvConfig::dense());
-    let network = args.network.try_init(&config, &device.clone().autodiff())?;
-    let network = load_weights(network, &dense)?.train();
+    let autodiff = device.clone().autodiff();
+    let mut network = load_for(args.network, &dense, training.dataset, &autodiff)?.network;
+    make_dense(&mut network);
+    let network = network.train();
     stage("dense", &network)?;
 
     let again = |error| with_way_on(error, &dense);

@@ -10,7 +10,7 @@ pub use settings::Settings;
 
 pub(crate) use claim::Claim;
 pub(crate) use settings::State;
-use used::load_for;
+pub(crate) use used::load_for;
 pub use used::used;
 
 use std::path::Path;

@@ -54,7 +54,7 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
 ///
 /// # Errors
 /// [`Error::Load`], and [`Error::Flags`] where the network has other channels or classes.
-pub(super) fn load_for(
+pub(crate) fn load_for(
     network: NetworkName,
     file: &Path,
     dataset: DatasetName,

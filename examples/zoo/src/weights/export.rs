@@ -75,7 +75,8 @@ pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> R
     })
 }
 
-fn make_dense(network: &mut AnyNetwork) {
+/// Replaces layers of LinearConv by the dense ones of the same outputs.
+pub fn make_dense(network: &mut AnyNetwork) {
     for layer in network.layers() {
         if let Layer::Conv { conv, .. } = layer {
             *conv = Conv::Dense(conv.to_conv2d());
