@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use burn::data::dataloader::DataLoader;
@@ -70,7 +71,8 @@ impl Network {
 pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     // From the names in the file to the fields above, one after the other.
     let names = KeyRemapper::from_patterns(vec![
-        (r"^module\.", ""), // of a network that was trained on several devices
+        // A checkpoint may hold more than weights, or be of a network trained on several devices.
+        (r"^(state_dict\.)?(module\.)?", ""),
         (r"^feat\.(\d+)\.0\.", "stages.$1.conv."),
         (r"^feat\.(\d+)\.1\.", "stages.$1.norm."),
         (r"^fc\.", "head."),
@@ -183,18 +185,27 @@ struct Args {
     #[arg(long, default_value_t = 0.25)]
     parameters: f64,
     /// A file for the small network; it must not be there.
-    #[arg(long, default_value = "small.safetensors")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Device::default();
     let data = digits(&device)?;
     let report = |stage: &str, network: &Network| -> Result<(), Box<dyn Error>> {
         let (accuracy, time) = test(network, &*data.test)?;
         let parameters = network.num_params();
-        println!("{stage:<10} {parameters:>6} parameters, {accuracy:.1} % right, {time:.2?}");
+        println!("{stage:<10} {parameters:>6} parameters, {accuracy:.1} % right in {time:.2?}");
         Ok(())
     };
 
@@ -204,6 +215,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\n{plan}");
     let small = plan.apply(network)?;
     report("small", &small)?;
-    save(&small, &plan, &args.out)?;
-    report("read again", &load(&args.out, &device)?)
+    if let Some(file) = &args.out {
+        save(&small, &plan, file)?;
+        report("read again", &load(file, &device)?)?;
+    }
+    Ok(())
 }
