@@ -203,9 +203,13 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Device::default();
     let data = digits(&device)?;
     let report = |stage: &str, network: &Network| -> Result<(), Box<dyn Error>> {
-        let (accuracy, time) = test(network, &*data.test)?;
+        // Other programs slow a pass down: the fastest of three tells most.
+        let (accuracy, mut time) = test(network, &*data.test)?;
+        for _again in 0..2 {
+            time = time.min(test(network, &*data.test)?.1);
+        }
         let parameters = network.num_params();
-        println!("{stage:<10} {parameters:>6} parameters, {accuracy:.1} % right in {time:.2?}");
+        println!("{stage:<10} {parameters:>6} parameters, {accuracy:.1} % right in {time:.0?}");
         Ok(())
     };
 

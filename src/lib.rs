@@ -84,6 +84,11 @@ struct Backends;
 #[doc = include_str!("../docs/compression.md")]
 struct CompressionGuide;
 
+/// Runs the examples of the page on weights of others.
+#[cfg(all(doctest, feature = "fit"))]
+#[doc = include_str!("../docs/import.md")]
+struct ImportGuide;
+
 mod channels;
 mod coefficients;
 #[cfg(feature = "fit")]
