@@ -79,8 +79,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     ])?;
     // A store that fails has filled a part of its network. This one is nobody's yet.
     let mut network = Network::new(device);
-    // The names have the right numbers: neither store is to close gaps between them. `Conv` is an enum,
-    // and the file does not name its variants.
+    // The numbers of the names are right, so that no gaps are to be closed. `Conv` is an enum, whose
+    // variants the file does not name; for PyTorch's own format that is the default.
     let loaded = if path.extension().is_some_and(|kind| kind == "safetensors") {
         let store = SafetensorsStore::from_file(path).remap(names);
         let store = store.with_from_adapter(PyTorchToBurnAdapter);
@@ -92,13 +92,10 @@ pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     };
     // To Burn, only a missing tensor is an error. One without a place is a sign of another network,
     // except for PyTorch's count of batches, which nothing here needs.
-    let unused = loaded.unused.into_iter();
-    let unused: Vec<String> = unused
-        .filter(|name| !name.ends_with("num_batches_tracked"))
-        .collect();
-    match unused.is_empty() {
-        true => Ok(network),
-        false => Err(format!("the network has no place for {}", unused.join(", ")).into()),
+    let is_count = |name: &String| name.ends_with("num_batches_tracked");
+    match loaded.unused.iter().find(|name| !is_count(name)) {
+        Some(name) => Err(format!("the network has no place for {name}").into()),
+        None => Ok(network),
     }
 }
 
