@@ -13,6 +13,7 @@ pub mod error;
 mod files;
 pub mod models;
 mod output;
+mod quantization;
 mod run;
 pub mod train;
 mod value_name;

@@ -1,10 +1,16 @@
 //! Compression of a network from its training to the dense network that comes out.
 
+use std::fs;
 use std::path::Path;
 
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, Tolerance};
 use clap::Parser;
+use linearconv::{ConvConfig, Plan};
 use linearconv_zoo::Error;
 use linearconv_zoo::commands::{CompressArgs, compress};
+use linearconv_zoo::models::{Network, NetworkConfig, NetworkName};
+use linearconv_zoo::weights::load;
 
 /// Stage, parameters and accuracy.
 type Row = (String, usize, f64);
@@ -78,4 +84,46 @@ fn a_budget_that_cannot_be_kept_is_an_error() {
         kept.exists() && error.contains(&*kept.to_string_lossy()),
         "{error}"
     );
+}
+
+#[test]
+fn a_network_in_8_bits_answers_alike_and_is_read_again() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let [first, second] = ["first", "second"].map(|name| parent.path().join(name));
+    let rows = stages("--fine-tune 0 --int8", &first).expect("a table");
+    let names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(names, ["dense", "compressed", "int8", "materialized"]);
+    assert_eq!(rows[2].1, rows[1].1);
+    // One of ten images.
+    assert!((rows[2].2 - rows[1].2).abs() < 10.1, "{rows:?}");
+
+    let read = |folder: &Path, file: &str| fs::read(folder.join(file)).expect("a file");
+    let int8 = read(&first, "int8.bpk");
+    assert!(3 * int8.len() < read(&first, "compressed.bpk").len());
+
+    // The same from the same dense network.
+    let dense = first.join("dense/model.bpk");
+    let flags = format!("--load {} --fine-tune 0 --int8", dense.display());
+    assert_eq!(stages(&flags, &second).expect("a table"), rows);
+    let values = |folder: &Path| {
+        let network = load(NetworkName::Base, &folder.join("int8.bpk"), &Device::flex());
+        let network = network.expect("weights in 8 bits").network.valid();
+        let images = Tensor::ones([1, 3, 32, 32], &Device::flex());
+        network.forward(images).into_data()
+    };
+    assert_eq!(values(&first), values(&second));
+
+    // Burn reads it into the network that the plan builds, and keeps the 8 bits.
+    let plan = serde_json::from_slice::<Plan>(&read(&first, "plan.json")).expect("a plan");
+    let config = NetworkConfig {
+        conv: ConvConfig::dense(),
+        channels: 3,
+        classes: 10,
+    };
+    let network = NetworkName::Base.try_init(&config, &Device::flex());
+    let network = plan.prepare(network.expect("a network")).expect("its plan");
+    let network = network.load_file(first.join("int8.bpk"));
+    let images = Tensor::ones([1, 3, 32, 32], &Device::flex());
+    let scores = network.forward(images).into_data();
+    scores.assert_approx_eq::<f32>(&values(&first), Tolerance::rel_abs(1e-4, 1e-5));
 }

@@ -380,3 +380,12 @@ fn a_loaded_network_is_tested_and_written_once() {
     let names = NetworkName::value_variants();
     assert!(names.contains(&NetworkName::Base));
 }
+
+/// The first entry of such an archive is as long as what Zip64 adds to its end: zip 9.8.2 then takes the
+/// second for the first.
+#[test]
+fn an_archive_whose_name_has_21_letters_is_read() {
+    let file = checkpoint("a_name_of_21_letters_.pth");
+    let error = read(NetworkName::Base, &file).expect_err("another network");
+    assert!(matches!(error, Error::Missing { .. }), "{error}");
+}

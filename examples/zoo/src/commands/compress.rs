@@ -15,6 +15,7 @@ use crate::data::Loaders;
 use crate::files::{read_json, write_json};
 use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
 use crate::output::say;
+use crate::quantization::{quantize, scheme};
 use crate::run::{Claim, execute, load, load_for};
 use crate::train::{Recipe, Session, Teacher, accuracy, save_weights};
 use crate::weights::export::make_dense;
@@ -96,6 +97,11 @@ pub struct CompressArgs {
     #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.3)]
     pub fine_tune_lr: f64,
 
+    /// Round the weights of the compressed network to 8 bits, test it, and save it beside the one in
+    /// 32 bits.
+    #[arg(long)]
+    pub int8: bool,
+
     /// How the dense network is trained, and on what the compressed one is fine-tuned.
     #[command(flatten)]
     pub training: TrainingArgs,
@@ -121,10 +127,14 @@ const HEADER: [&str; 4] = [
     "s to test",
 ];
 
+/// The weights of the compressed network, and those in 8 bits.
+const COMPRESSED: &str = "compressed.bpk";
+const INT8: &str = "int8.bpk";
+
 /// Goes through the stages, printing the plan on the way. The folder of results then has the dense
 /// network's run in `dense`, the logs of fine-tuning in `fine-tuned`, the small network's weights in
-/// `compressed.bpk` with the `plan.json` that it is built by, and those of the last stage in
-/// `model.bpk`.
+/// `compressed.bpk` with the `plan.json` that it is built by, the same in 8 bits in `int8.bpk` if
+/// asked for, and those of the last stage in `model.bpk`.
 ///
 /// # Errors
 /// Whatever keeps a stage from its result; see [`Error`].
@@ -141,14 +151,15 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
         })?;
     }
     let workplace = training.workplace()?;
+    let device = workplace.main().clone();
+    let scheme = args.int8.then(|| scheme(&device)).transpose()?;
     let claim = Claim::new(training.out_dir.as_deref(), &name, |_| false)?;
     let folder = claim.path();
-    let device = workplace.main().clone();
     let loaders = load(training, &recipe, 0, &device)?;
     let mut table = Table::new(args.format, 1, &HEADER);
-    let mut stage = |name: &str, network: &AnyNetwork| -> Result<(), Error> {
+    let mut stage = |name: &str, network: &AnyNetwork, tested: AnyNetwork| -> Result<(), Error> {
         let started = Instant::now();
-        let accuracy = accuracy(&network.valid(), loaders.test.as_ref())?;
+        let accuracy = accuracy(&tested, loaders.test.as_ref())?;
         let seconds = started.elapsed().as_secs_f64();
         let parameters = trainable_parameters(network);
         say!("{name}: {parameters} parameters, {accuracy:.2} %");
@@ -169,17 +180,17 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let mut network = load_for(args.network, &dense, training.dataset, &autodiff)?.network;
     make_dense(&mut network);
     let network = network.train();
-    stage("dense", &network)?;
+    stage("dense", &network, network.valid())?;
 
     let again = |error| with_way_on(error, &dense);
     let plan = plan(args, &network, &loaders).map_err(again)?;
     say!("{plan}");
     let teacher = (args.targets == Targets::Dense).then(|| Teacher::new(network.valid()));
     let mut network = plan.apply(network)?;
-    stage("compressed", &network)?;
+    stage("compressed", &network, network.valid())?;
     if args.normalize {
         network = normalize_again(network, loaders.calibration.as_ref())?;
-        stage("normalized", &network)?;
+        stage("normalized", &network, network.valid())?;
     }
 
     let tuning = Recipe {
@@ -199,19 +210,37 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             .train(network, teacher, &loaders, &workplace)
             .map_err(again)?;
         let network = trained.classifier.network.train();
-        stage("fine-tuned", &network)?;
+        stage("fine-tuned", &network, network.valid())?;
         network
     } else {
         network
     };
 
-    save_weights(network.valid(), &folder.join("compressed.bpk"))?;
+    let compressed = folder.join(COMPRESSED);
+    save_weights(network.valid(), &compressed)?;
     write_json(&folder.join("plan.json"), &plan)?;
+    if let Some(scheme) = scheme {
+        let quantized = quantize(network.valid(), scheme);
+        stage("int8", &network, quantized.clone())?;
+        let int8 = folder.join(INT8);
+        save_weights(quantized, &int8)?;
+        let (all, less) = (size(&compressed)?, size(&int8)?);
+        say!("{COMPRESSED}: {all} bytes, {INT8}: {less} bytes");
+    }
 
     let network = network.materialize();
-    stage("materialized", &network)?;
+    stage("materialized", &network, network.valid())?;
     save_weights(network.valid(), &folder.join("model.bpk"))?;
     Ok(table)
+}
+
+/// The bytes of a file.
+fn size(path: &Path) -> Result<u64, Error> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
+        path: path.into(),
+        source,
+    })?;
+    Ok(metadata.len())
 }
 
 /// The weights of a run of the dense network.

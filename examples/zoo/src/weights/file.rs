@@ -10,6 +10,9 @@ use burn::store::bridge;
 use burn::store::burn_pack;
 use burn::store::pytorch_reader::{PickleValue, PytorchReader};
 use burn::store::{ModuleStore, SafetensorsStore};
+use burn::tensor::quantization::{
+    QuantMode, QuantScheme, QuantStore, QuantValue, QuantizedBytes, quantized_data_len,
+};
 use burn::tensor::{DType, TensorData};
 
 use super::Error;
@@ -225,7 +228,7 @@ impl Tensors {
         })
     }
 
-    /// The same as 32-bit floats.
+    /// The same as 32-bit floats, also of a tensor in 8 bits.
     ///
     /// # Errors
     /// As [`take`](Self::take), and [`Error::Type`].
@@ -235,6 +238,10 @@ impl Tensors {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => {
                 Ok(data.convert_dtype(DType::F32))
             }
+            DType::QFloat(scheme) => dequantized(data, scheme).map_err(|reason| Error::Damaged {
+                format: "tensor",
+                reason: format!("{name}: {reason}"),
+            }),
             other => Err(Error::Type {
                 name: name.into(),
                 expected: "floats",
@@ -242,4 +249,30 @@ impl Tensors {
             }),
         }
     }
+}
+
+/// What a tensor in 8 bits stands for.
+fn dequantized(data: TensorData, scheme: QuantScheme) -> Result<TensorData, &'static str> {
+    let symmetric = matches!(scheme.value, QuantValue::Q8S | QuantValue::Q8F)
+        && scheme.mode == QuantMode::Symmetric;
+    if !symmetric || scheme.store != QuantStore::Native || scheme.block_size().is_some() {
+        return Err("of the quantized ones, those in 8 bits of one scale are read");
+    }
+    let shape = data.shape().clone();
+    if data.as_bytes().len() != quantized_data_len(&scheme, &shape) {
+        return Err("not as many bytes as its shape needs");
+    }
+    let bytes = data.into_bytes();
+    let (codes, scales) = QuantizedBytes {
+        bytes,
+        scheme,
+        shape: shape.clone(),
+    }
+    .into_vec_i8();
+    let scale = scales.block[0];
+    let values: Vec<f32> = codes
+        .into_iter()
+        .map(|code| scale * f32::from(code))
+        .collect();
+    Ok(TensorData::new(values, shape))
 }
