@@ -400,7 +400,6 @@ impl Reader {
         Ok(Linear {
             weight: Param::from_tensor(weight),
             bias: Some(Param::from_tensor(Tensor::from_data(bias, device))),
-            ..place.clone()
         })
     }
 }
