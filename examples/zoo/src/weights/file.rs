@@ -238,10 +238,16 @@ impl Tensors {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => {
                 Ok(data.convert_dtype(DType::F32))
             }
-            DType::QFloat(scheme) => dequantized(data, scheme).map_err(|reason| Error::Damaged {
-                format: "tensor",
-                reason: format!("{name}: {reason}"),
-            }),
+            DType::QFloat(scheme) => {
+                // Sizes that overflow make Burn panic.
+                let read = AssertUnwindSafe(|| dequantized(data, scheme));
+                let read = panic::catch_unwind(read);
+                read.unwrap_or(Err("its values cannot be read"))
+                    .map_err(|reason| Error::Damaged {
+                        format: "tensor",
+                        reason: format!("{name}: {reason}"),
+                    })
+            }
             other => Err(Error::Type {
                 name: name.into(),
                 expected: "floats",
