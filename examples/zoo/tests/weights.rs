@@ -12,8 +12,8 @@ use clap::{Parser, ValueEnum};
 use linearconv::{CoefficientsConfig, ConvConfig, LinearConv2dConfig};
 use linearconv_zoo::cli::Args;
 use linearconv_zoo::models::{Network, NetworkConfig, NetworkName};
-use linearconv_zoo::used;
 use linearconv_zoo::weights::{Error, Loaded, export, load};
+use linearconv_zoo::{execute, used};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, serialize_to_file};
 use tempfile::TempDir;
@@ -379,6 +379,28 @@ fn a_loaded_network_is_tested_and_written_once() {
     assert!(command(&words).expect_err("both").contains("--variant"));
     let names = NetworkName::value_variants();
     assert!(names.contains(&NetworkName::Base));
+}
+
+#[test]
+fn a_loaded_network_is_trained_on() {
+    let folder = TempDir::new().expect("folder");
+    let out = folder.path().join("run");
+    let words = format!(
+        "base --load {} --epochs 1 --train-limit 60 --test-limit 50 --out-dir {}",
+        checkpoint("digits_full.bpk").display(),
+        out.display()
+    );
+    let args = Args::try_parse_from(words.split(' ')).expect("flags");
+    let report = execute(NetworkName::Base, args).expect("trained");
+    assert_eq!(report.variant, "loaded");
+    // Three of its layers are full LinearConv ones, as in the file.
+    assert_eq!(report.cost.parameters, 227_018);
+    assert!(report.test_accuracy > 80.0, "{}", report.test_accuracy);
+    assert!(
+        read(NetworkName::Base, &out.join("model.bpk"))
+            .expect("loaded")
+            .is_linear
+    );
 }
 
 /// The first entry of such an archive is as long as what Zip64 adds to its end: zip 9.8.2 then takes the
