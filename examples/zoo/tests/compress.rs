@@ -56,6 +56,17 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
         assert!(first.join(file).exists(), "{file}");
     }
 
+    // One file has the weights and the plan.
+    let compressed = first.join("compressed.bpk");
+    let compressed = load(NetworkName::Base, &compressed, &Device::flex()).expect("loaded");
+    assert!(compressed.is_linear);
+    let plan: Plan = serde_json::from_str(&compressed.metadata["plan"]).expect("a plan");
+    let beside = fs::read(first.join("plan.json")).expect("a file");
+    let beside: Plan = serde_json::from_slice(&beside).expect("a plan");
+    assert_eq!(plan.choices(), beside.choices());
+    let accuracy = format!("{:.2}", rows[2].2);
+    assert_eq!(compressed.metadata["test_accuracy"], accuracy);
+
     let again = stages("", &first).expect_err("the folder is in use");
     assert!(matches!(again, Error::OutDirInUse { .. }), "{again}");
 

@@ -396,11 +396,11 @@ fn a_loaded_network_is_trained_on() {
     // Three of its layers are full LinearConv ones, as in the file.
     assert_eq!(report.cost.parameters, 227_018);
     assert!(report.test_accuracy > 80.0, "{}", report.test_accuracy);
-    assert!(
-        read(NetworkName::Base, &out.join("model.bpk"))
-            .expect("loaded")
-            .is_linear
-    );
+    let trained = read(NetworkName::Base, &out.join("model.bpk")).expect("loaded");
+    assert!(trained.is_linear);
+    assert_eq!(trained.metadata["network"], "base");
+    let accuracy = format!("{:.2}", report.test_accuracy);
+    assert_eq!(trained.metadata["test_accuracy"], accuracy);
 }
 
 /// The first entry of such an archive is as long as what Zip64 adds to its end: zip 9.8.2 then takes the

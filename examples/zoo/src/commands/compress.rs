@@ -18,6 +18,7 @@ use crate::output::say;
 use crate::quantization::{quantize, scheme};
 use crate::run::{Claim, execute, load, load_for};
 use crate::train::{Recipe, Session, Teacher, accuracy, save_weights};
+use crate::weights::Metadata;
 use crate::weights::export::make_dense;
 
 /// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
@@ -157,7 +158,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let folder = claim.path();
     let loaders = load(training, &recipe, 0, &device)?;
     let mut table = Table::new(args.format, 1, &HEADER);
-    let mut stage = |name: &str, network: &AnyNetwork, tested: AnyNetwork| -> Result<(), Error> {
+    let mut stage = |name: &str, network: &AnyNetwork, tested: AnyNetwork| -> Result<f64, Error> {
         let started = Instant::now();
         let accuracy = accuracy(&tested, loaders.test.as_ref())?;
         let seconds = started.elapsed().as_secs_f64();
@@ -169,7 +170,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             format!("{accuracy:.2}"),
             format!("{seconds:.2}"),
         ]);
-        Ok(())
+        Ok(accuracy)
     };
 
     let dense = match &args.load {
@@ -187,10 +188,10 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     say!("{plan}");
     let teacher = (args.targets == Targets::Dense).then(|| Teacher::new(network.valid()));
     let mut network = plan.apply(network)?;
-    stage("compressed", &network, network.valid())?;
+    let mut accuracy = stage("compressed", &network, network.valid())?;
     if args.normalize {
         network = normalize_again(network, loaders.calibration.as_ref())?;
-        stage("normalized", &network, network.valid())?;
+        accuracy = stage("normalized", &network, network.valid())?;
     }
 
     let tuning = Recipe {
@@ -210,27 +211,34 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
             .train(network, teacher, &loaders, &workplace)
             .map_err(again)?;
         let network = trained.classifier.network.train();
-        stage("fine-tuned", &network, network.valid())?;
+        accuracy = stage("fine-tuned", &network, network.valid())?;
         network
     } else {
         network
     };
 
     let compressed = folder.join(COMPRESSED);
-    save_weights(network.valid(), &compressed)?;
+    let dataset = training.dataset;
+    let about = |variant: &str| Metadata::new(args.network, dataset.classes(), variant);
+    let planned = about("compressed")
+        .with_plan(&plan)
+        .map_err(|error| Error::Training(format!("the plan cannot be written: {error}")))?;
+    let metadata = planned.clone().with_test(dataset, accuracy);
+    save_weights(&network.valid(), &compressed, &metadata)?;
     write_json(&folder.join("plan.json"), &plan)?;
     if let Some(scheme) = scheme {
         let quantized = quantize(network.valid(), scheme);
-        stage("int8", &network, quantized.clone())?;
+        let accuracy = stage("int8", &network, quantized.clone())?;
         let int8 = folder.join(INT8);
-        save_weights(quantized, &int8)?;
+        save_weights(&quantized, &int8, &planned.with_test(dataset, accuracy))?;
         let (all, less) = (size(&compressed)?, size(&int8)?);
         say!("{COMPRESSED}: {all} bytes, {INT8}: {less} bytes");
     }
 
     let network = network.materialize();
-    stage("materialized", &network, network.valid())?;
-    save_weights(network.valid(), &folder.join("model.bpk"))?;
+    let accuracy = stage("materialized", &network, network.valid())?;
+    let metadata = about("dense").with_test(dataset, accuracy);
+    save_weights(&network.valid(), &folder.join("model.bpk"), &metadata)?;
     Ok(table)
 }
 

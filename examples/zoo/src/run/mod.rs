@@ -28,6 +28,7 @@ use crate::files::write_json;
 use crate::models::{AnyNetwork, Costs, NetworkName, trainable_parameters};
 use crate::output::{exit, say};
 use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
+use crate::weights::Metadata;
 
 /// The main function of a network's example: reads the command line, then trains and tests, or does
 /// what else it asks for.
@@ -47,8 +48,7 @@ pub fn run(network: NetworkName) -> ExitCode {
             let trained = run.folder().join("model.bpk");
             let autodiff = burn::tensor::Device::flex().autodiff();
             let loaded = load_for(network, &trained, report.dataset, &autodiff)?;
-            let mut metadata = loaded.metadata_of(network);
-            metadata.tested(report.dataset, report.test_accuracy);
+            let metadata = loaded.metadata_of(network);
             files.write_export(loaded, metadata)?;
         }
         Ok(report)
@@ -217,7 +217,11 @@ impl Run {
             reads_per_step: trained.reads_per_step,
             seconds: started.elapsed().as_secs_f64(),
         };
-        save_weights(trained.classifier.network, &self.folder().join("model.bpk"))?;
+        let classes = training.dataset.classes();
+        let metadata = Metadata::new(settings.network, classes, &report.variant)
+            .with_test(training.dataset, test_accuracy);
+        let file = self.folder().join("model.bpk");
+        save_weights(&trained.classifier.network, &file, &metadata)?;
         report.write(self.folder())?;
         Ok(report)
     }

@@ -38,7 +38,7 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
         let _ = writeln!(text, "parameters    {parameters}");
         let images = loaders.test.num_items();
         let _ = writeln!(text, "test accuracy {accuracy:.2} % of {images} images");
-        metadata.tested(training.dataset, accuracy);
+        metadata = metadata.with_test(training.dataset, accuracy);
     }
     for image in &files.predict {
         let answer = answer(&loaded, image, training.dataset, device)?;

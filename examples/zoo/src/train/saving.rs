@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::store::RecordError;
+use burn::store::{BurnpackStore, ModuleSnapshot, RecordError};
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
@@ -19,6 +19,7 @@ use burn::train::metric::MetricName;
 use burn::train::metric::store::{Aggregate, Direction, EventStoreClient, Split};
 
 use crate::Error;
+use crate::weights::Metadata;
 
 /// Where checkpoints are in a run's folder, and their parts.
 pub(crate) const CHECKPOINTS: &str = "checkpoint";
@@ -32,15 +33,27 @@ pub(crate) fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
     folder.join(CHECKPOINTS).join(format!("{part}-{epoch}.bpk"))
 }
 
-/// Writes weights to a file.
+/// Writes weights to a file, and what is to be known of them.
 ///
 /// # Errors
 /// Names the file.
-pub(crate) fn save_weights<M: Module>(module: M, path: &Path) -> Result<(), Error> {
-    module.save_file(path).map_err(|source| Error::Weights {
-        path: path.into(),
-        source,
-    })
+pub(crate) fn save_weights<M: Module>(
+    module: &M,
+    path: &Path,
+    metadata: &Metadata,
+) -> Result<(), Error> {
+    let mut store = BurnpackStore::from_file(path)
+        .clear_metadata()
+        .overwrite(true);
+    for (name, value) in metadata.entries() {
+        store = store.metadata(name, value);
+    }
+    module
+        .save_into(&mut store)
+        .map_err(|source| Error::Weights {
+            path: path.into(),
+            source: source.into(),
+        })
 }
 
 /// Reads the weights of a module from a file.

@@ -58,13 +58,15 @@ pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> R
         reason,
     };
     let mut network = loaded.network.valid();
+    let mut metadata = metadata.clone();
     if dense {
         make_dense(&mut network);
+        metadata = metadata.made_dense();
     }
     let bytes = match path.extension().and_then(|extension| extension.to_str()) {
         #[cfg(feature = "onnx")]
-        Some("onnx") => super::onnx::to_bytes(network, loaded.channels, metadata),
-        _ => to_safetensors(network, metadata),
+        Some("onnx") => super::onnx::to_bytes(network, loaded.channels, &metadata),
+        _ => to_safetensors(network, &metadata),
     };
     let part = path.with_added_extension(PART);
     let written = fs::write(&part, bytes.map_err(failed)?).and_then(|()| fs::rename(&part, path));
@@ -119,7 +121,10 @@ fn to_safetensors(mut network: AnyNetwork, metadata: &Metadata) -> Result<Vec<u8
         })
         .collect();
     let views = views.map_err(|error| error.to_string())?;
-    let metadata = metadata.0.clone().into_iter().collect();
+    let metadata = metadata
+        .entries()
+        .map(|(name, value)| (name.into(), value.into()));
+    let metadata = metadata.collect();
     safetensors::serialize(views, Some(metadata)).map_err(|error| error.to_string())
 }
 

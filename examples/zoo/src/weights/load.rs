@@ -35,12 +35,13 @@ impl Loaded {
 
     /// What a file of this network says of it.
     pub fn metadata_of(&self, network: NetworkName) -> Metadata {
-        let variant = if self.is_linear {
+        let kind = if self.is_linear {
             "linearconv"
         } else {
             "dense"
         };
-        Metadata::new(self.metadata.clone(), network, self.classes, variant)
+        let variant = self.metadata.get("variant").map_or(kind, String::as_str);
+        Metadata::new(network, self.classes, variant).or(&self.metadata)
     }
 }
 

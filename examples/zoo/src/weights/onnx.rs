@@ -41,11 +41,11 @@ pub fn to_bytes(
 fn labelled(model: &[u8], metadata: &Metadata) -> Result<Vec<u8>, String> {
     let model = ModelProto::parse_from_bytes(model);
     let mut model = model.map_err(|error| error.to_string())?;
-    for (key, value) in &metadata.0 {
+    for (key, value) in metadata.entries() {
         // The exporter's crate does not name the type of an entry.
         model.metadata_props.push(Default::default());
         if let Some(entry) = model.metadata_props.last_mut() {
-            (entry.key, entry.value) = (key.clone(), value.clone());
+            (entry.key, entry.value) = (key.into(), value.into());
         }
     }
     let graph = model.graph.mut_or_insert_default();
