@@ -181,13 +181,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    linearconv_zoo::exit(run(&Args::parse()).map(|()| ""))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

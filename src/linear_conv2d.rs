@@ -303,8 +303,12 @@ impl LinearConv2d {
         }
     }
 
-    /// `[s, channels_in]`, where not all input channels are primary.
-    fn channel_matrix(&self) -> Option<Tensor<2>> {
+    /// The matrix `[I, B]` that combines the input channels to the primary ones, its columns in the
+    /// order of the input; none where all channels are primary.
+    ///
+    /// # Shapes
+    /// - output: `[s, channels_in]`
+    pub fn channel_matrix(&self) -> Option<Tensor<2>> {
         let coefficients = self.channel_coefficients.as_ref()?;
         Some(channel_matrix(coefficients, self.channel_order.as_ref()))
     }

@@ -5,8 +5,6 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use crate::Error;
-
 /// Writes a line to the standard error, if somebody still reads it.
 macro_rules! say {
     ($($argument:tt)*) => {{
@@ -17,7 +15,7 @@ macro_rules! say {
 pub(crate) use say;
 
 /// Prints a result, or what went wrong, and says so to the operating system.
-pub fn exit<T: Display>(result: Result<T, Error>) -> ExitCode {
+pub fn exit<T: Display, E: Display>(result: Result<T, E>) -> ExitCode {
     match result {
         Ok(result) => print(&result, &mut io::stdout()),
         Err(error) => {

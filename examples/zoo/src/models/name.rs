@@ -135,6 +135,11 @@ macro_rules! any_network {
             $($(#[$doc])* $module($module),)*
         }
 
+        impl AnyNetwork {
+            /// The names of its variants, which stand in the paths of its records.
+            pub(crate) const MODULES: &[&str] = &[$(stringify!($module)),*];
+        }
+
         impl Network for AnyNetwork {
             fn forward(&self, images: Tensor<4>) -> Tensor<2> {
                 match self {

@@ -37,23 +37,22 @@ pub fn run(network: NetworkName) -> ExitCode {
     if !args.files.trains() {
         return exit(used(network, &args));
     }
-    let export = args.files.clone();
+    let files = args.files.clone();
     exit(Run::new(network, args).and_then(|run| {
-        let export = export.export.is_some().then_some(export);
-        if let Some(files) = &export {
-            files.check_export()?;
-        }
+        files.check_export()?;
         let report = run.execute()?;
-        if let Some(files) = export {
-            let trained = run.folder().join("model.bpk");
-            let autodiff = burn::tensor::Device::flex().autodiff();
-            let loaded = load_for(network, &trained, report.dataset, &autodiff)?;
+        if files.export.is_some() {
+            let trained = run.folder().join(WEIGHTS);
+            let loaded = load_for(network, &trained, report.dataset, &Device::flex())?;
             let metadata = loaded.metadata_of(network);
             files.write_export(loaded, metadata)?;
         }
         Ok(report)
     }))
 }
+
+/// The name of the file of what was trained, in a run's folder.
+const WEIGHTS: &str = "model.bpk";
 
 /// Trains and tests a network as the command line says.
 ///
@@ -143,9 +142,7 @@ impl Run {
         }
         write_json(&self.folder().join(settings::FILE), &self.settings)
     }
-}
 
-impl Run {
     fn execute(&self) -> Result<Report, Error> {
         let settings = &self.settings;
         let (training, recipe) = (&settings.training, &settings.recipe);
@@ -220,7 +217,7 @@ impl Run {
         let classes = training.dataset.classes();
         let metadata = Metadata::new(settings.network, classes, &report.variant)
             .with_test(training.dataset, test_accuracy);
-        let file = self.folder().join("model.bpk");
+        let file = self.folder().join(WEIGHTS);
         save_weights(&trained.classifier.network, &file, &metadata)?;
         report.write(self.folder())?;
         Ok(report)

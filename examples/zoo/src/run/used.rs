@@ -44,9 +44,7 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
         let answer = answer(&loaded, image, training.dataset, device)?;
         let _ = writeln!(text, "{}: {answer}", image.display());
     }
-    if files.export.is_some() {
-        files.write_export(loaded, metadata)?;
-    }
+    files.write_export(loaded, metadata)?;
     Ok(text)
 }
 

@@ -1,7 +1,6 @@
 //! Networks as files for others.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use burn::module::{Module, Param};
@@ -14,7 +13,7 @@ use safetensors::tensor::TensorView;
 use super::layers::Field;
 use super::{Loaded, Metadata};
 use crate::Error;
-use crate::files::PART;
+use crate::files;
 use crate::models::{AnyNetwork, Layer, Layered};
 
 /// Whether a network can be written to a path.
@@ -68,13 +67,8 @@ pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> R
         Some("onnx") => super::onnx::to_bytes(network, loaded.channels, &metadata),
         _ => to_safetensors(network, &metadata),
     };
-    let part = path.with_added_extension(PART);
-    let written = fs::write(&part, bytes.map_err(failed)?).and_then(|()| fs::rename(&part, path));
-    written.map_err(|error| {
-        // It may be what fills the disk.
-        let _ = fs::remove_file(&part);
-        failed(error.to_string())
-    })
+    let written = files::write(path, &bytes.map_err(failed)?);
+    written.map_err(|error| failed(error.to_string()))
 }
 
 /// Replaces layers of LinearConv by the dense ones of the same outputs.

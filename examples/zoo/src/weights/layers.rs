@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::RunningState;
-use burn::module::{Param, ParamId};
+use burn::module::{Param, ParamId, RunningState};
+use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use linearconv::{
     Coefficients, Conv, FullCoefficients, LinearConv2dConfig, LowRankCoefficients,
     SparseCoefficients,
@@ -13,29 +13,20 @@ use linearconv::{
 
 use super::Error;
 use super::file::Tensors;
-use crate::models::{Layer, LayerName, NetworkName, Norm};
+use crate::models::{AnyNetwork, Layer, LayerName, NetworkName, Norm};
 
-/// Under which name a file has what a network asks for.
-pub struct Reader {
+/// Makes the layers of a network from the tensors of a file.
+pub struct Reader<'a> {
     network: NetworkName,
+    device: &'a Device,
+    tensors: Tensors,
     /// The names of the file by those without the variants of enums, which records of Burn have and
     /// the paths of layers have not.
     names: BTreeMap<String, String>,
 }
 
-/// The variants of enums in the paths of Burn's records.
-const VARIANTS: [&str; 10] = [
-    "Vgg",
-    "AllConv",
-    "ResNet",
-    "MobileNetV2",
-    "SqueezeNet",
-    "Dense",
-    "Linear",
-    "Full",
-    "LowRank",
-    "Sparse",
-];
+/// The variants of enums in the paths of Burn's records, beside those of [`AnyNetwork`].
+const VARIANTS: [&str; 5] = ["Dense", "Linear", "Full", "LowRank", "Sparse"];
 
 /// Fields of a layer, as this program knows them.
 #[derive(Clone, Copy)]
@@ -120,59 +111,110 @@ struct Found {
     is_pytorch: bool,
 }
 
-impl Reader {
-    /// One for the names of a file.
-    pub fn new(tensors: &Tensors, network: NetworkName) -> Self {
+impl<'a> Reader<'a> {
+    /// One for a network on a device.
+    pub fn new(tensors: Tensors, network: NetworkName, device: &'a Device) -> Self {
+        let is_variant =
+            |part: &&str| VARIANTS.contains(part) || AnyNetwork::MODULES.contains(part);
         let short = |name: &str| {
-            let parts = name.split('.').filter(|part| !VARIANTS.contains(part));
+            let parts = name.split('.').filter(|part| !is_variant(part));
             parts.collect::<Vec<_>>().join(".")
         };
         let names = tensors.names().map(|name| (short(name), name.into()));
         Self {
             network,
+            device,
             names: names.collect(),
+            tensors,
         }
     }
 
-    fn find(&self, layer: &LayerName, field: Field) -> Option<Found> {
+    /// What else the file says, once all of its tensors have been asked for.
+    ///
+    /// # Errors
+    /// [`Error::Unused`]
+    pub fn finish(self) -> Result<BTreeMap<String, String>, Error> {
+        let unused = self.tensors.unused();
+        if unused.is_empty() {
+            return Ok(self.tensors.metadata);
+        }
+        Err(Error::Unused {
+            count: unused.len(),
+            names: some(unused.into_iter()),
+            network: self.network.to_string(),
+        })
+    }
+
+    /// Where a field of a layer can be: the names without variants, and whether they are PyTorch's.
+    fn places(layer: &LayerName, field: Field) -> impl Iterator<Item = (String, bool)> {
+        let in_pytorch = format!("{}.{}", layer.pytorch, field.in_pytorch());
         let in_burn = field.in_burn().iter();
         let in_burn = in_burn.map(|field| (format!("{}.{field}", layer.burn), false));
-        let in_pytorch = format!("{}.{}", layer.pytorch, field.in_pytorch());
-        let mut names = std::iter::once((in_pytorch, true)).chain(in_burn);
-        names.find_map(|(name, is_pytorch)| {
+        std::iter::once((in_pytorch, true)).chain(in_burn)
+    }
+
+    fn find(&self, layer: &LayerName, field: Field) -> Option<Found> {
+        Self::places(layer, field).find_map(|(name, is_pytorch)| {
             let name = self.names.get(&name)?.clone();
             Some(Found { name, is_pytorch })
         })
     }
 
-    fn need(&self, tensors: &Tensors, layer: &LayerName, field: Field) -> Result<Found, Error> {
-        self.find(layer, field).ok_or_else(|| {
-            let in_burn = field.in_burn().iter();
-            let in_burn = in_burn.map(|field| format!("{}.{field}", layer.burn));
-            let in_pytorch = format!("{}.{}", layer.pytorch, field.in_pytorch());
-            Error::Missing {
-                layer: layer.pytorch.clone(),
-                expected: std::iter::once(in_pytorch).chain(in_burn).collect(),
-                found: some(tensors.names()),
-                network: self.network.to_string(),
-            }
+    fn need(&self, layer: &LayerName, field: Field) -> Result<Found, Error> {
+        self.find(layer, field).ok_or_else(|| Error::Missing {
+            layer: layer.pytorch.clone(),
+            expected: Self::places(layer, field).map(|(name, _)| name).collect(),
+            found: some(self.tensors.names()),
+            network: self.network.to_string(),
         })
     }
 
+    /// A tensor of floats, in which a size of 0 stands for any.
+    fn floats<const D: usize>(
+        &mut self,
+        found: &Found,
+        shape: [usize; D],
+    ) -> Result<Tensor<D>, Error> {
+        let data = self.tensors.floats(&found.name, &shape)?;
+        Ok(Tensor::from_data(data, self.device))
+    }
+
+    /// The same of a field that must be there.
+    fn needed<const D: usize>(
+        &mut self,
+        layer: &LayerName,
+        field: Field,
+        shape: [usize; D],
+    ) -> Result<Tensor<D>, Error> {
+        let found = self.need(layer, field)?;
+        self.floats(&found, shape)
+    }
+
+    /// The same of a field that may be absent.
+    fn optional<const D: usize>(
+        &mut self,
+        layer: &LayerName,
+        field: Field,
+        shape: [usize; D],
+    ) -> Result<Option<Tensor<D>>, Error> {
+        let found = self.find(layer, field);
+        found.map(|found| self.floats(&found, shape)).transpose()
+    }
+
     /// The channels of images and the classes, by the first and the last layer.
-    pub fn sizes(&self, tensors: &Tensors, layers: &[Layer<'_>]) -> Result<(usize, usize), Error> {
+    pub fn sizes(&self, layers: &[Layer<'_>]) -> Result<(usize, usize), Error> {
         let (Some(first), Some(last)) = (layers.first(), layers.last()) else {
             return Ok((3, 10));
         };
         let (Layer::Conv { name: first, .. } | Layer::Linear { name: first, .. }) = first;
         let filters = match self.find(first, Field::Primary) {
             Some(primary) => primary,
-            None => self.need(tensors, first, Field::Weight)?,
+            None => self.need(first, Field::Weight)?,
         };
         let (Layer::Conv { name: last, .. } | Layer::Linear { name: last, .. }) = last;
-        let bias = self.need(tensors, last, Field::Bias)?;
+        let bias = self.need(last, Field::Bias)?;
         let size = |found: &Found, axis: usize, axes: usize| {
-            let shape = tensors.shape(&found.name).unwrap_or_default();
+            let shape = self.tensors.shape(&found.name).unwrap_or_default();
             match shape.get(axis) {
                 Some(size @ 1..) if shape.len() == axes => Ok(*size),
                 _ => Err(Error::Shape {
@@ -186,44 +228,29 @@ impl Reader {
     }
 
     /// A convolution of the kind that the file has, in the place of a dense one.
-    pub fn conv(
-        &self,
-        tensors: &mut Tensors,
-        layer: &LayerName,
-        place: &Conv,
-        device: &Device,
-    ) -> Result<Conv, Error> {
-        let Conv::Dense(place) = place else {
-            unreachable!("networks to load into are dense");
-        };
+    pub fn conv(&mut self, layer: &LayerName, place: &Conv) -> Result<Conv, Error> {
+        // Networks to load into are dense: this is the layer itself.
+        let place = place.to_conv2d();
         let [filters, channels, height, width] = place.weight.lazy_shape().dims::<4>();
-        let param = |data: TensorData| Param::from_tensor(Tensor::from_data(data, device));
-        let bias = match self.find(layer, Field::Bias) {
-            Some(found) => Some(tensors.floats(&found.name, &[filters])?),
-            None if place.bias.is_none() => None,
-            None => {
-                return Err(self
-                    .need(tensors, layer, Field::Bias)
-                    .err()
-                    .expect("absent"));
-            }
+        let bias = match place.bias {
+            Some(_) => Some(self.needed(layer, Field::Bias, [filters])?),
+            // It has one where a normalization was folded into it.
+            None => self.optional(layer, Field::Bias, [filters])?,
         };
-        let bias = bias.map(|data| Param::from_tensor(Tensor::from_data(data, device)));
+        let bias = bias.map(Param::from_tensor);
         let Some(kind) = self.kind(layer) else {
-            let weight = self.need(tensors, layer, Field::Weight)?;
-            let data = tensors.floats(&weight.name, &[filters, channels, height, width])?;
-            return Ok(Conv::Dense(burn::nn::conv::Conv2d {
-                weight: param(data),
+            let shape = [filters, channels, height, width];
+            return Ok(Conv::Dense(Conv2d {
+                weight: Param::from_tensor(self.needed(layer, Field::Weight, shape)?),
                 bias,
-                ..place.clone()
+                ..place
             }));
         };
-        let primary = self.need(tensors, layer, Field::Primary)?;
-        let found = tensors.shape(&primary.name).unwrap_or_default();
-        let mix = self.find(layer, Field::ChannelCoefficients);
-        let primary_channels = if mix.is_some() { 0 } else { channels };
+        let primary = self.need(layer, Field::Primary)?;
+        let found = self.tensors.shape(&primary.name).unwrap_or_default();
+        let mixes = self.find(layer, Field::ChannelCoefficients).is_some();
+        let expected = [0, if mixes { 0 } else { channels }, height, width];
         let fits = found.len() == 4 && (1..filters).contains(&found[0]) && found[1] <= channels;
-        let expected = [0, primary_channels, height, width];
         if !fits {
             return Err(Error::Shape {
                 name: primary.name,
@@ -231,113 +258,89 @@ impl Reader {
                 found,
             });
         }
-        let data = tensors.floats(&primary.name, &expected)?;
+        let primary = self.floats(&primary, expected)?;
         let (m, s) = (found[0], found[1]);
-        let n = filters - m;
-        let coefficients = self.coefficients(tensors, layer, kind, [n, m], device)?;
-        let mut order = |field, count: usize| -> Result<_, Error> {
-            let Some(found) = self.find(layer, field) else {
-                return Ok(None);
-            };
-            let data = tensors.take(&found.name, &[count])?;
-            order_of(&found.name, data, count, device).map(Some)
-        };
-        let (filters_order, channel_order) = (
-            order(Field::Order, filters)?,
-            order(Field::ChannelOrder, channels)?,
-        );
-        let channel_coefficients = match mix {
-            Some(mix) => {
-                let data = tensors.floats(&mix.name, &[s, channels - s])?;
-                Some(Param::from_tensor(Tensor::from_data(data, device)))
-            }
-            None => None,
-        };
-        let geometry = LinearConv2dConfig::new([channels * place.groups, filters], [height, width])
+        let mut conv = LinearConv2dConfig::new([channels * place.groups, filters], [height, width])
             .with_stride(place.stride)
             .with_dilation(place.dilation)
             .with_groups(place.groups)
-            .with_padding(place.padding.clone())
-            .with_bias(false);
-        let mut conv = geometry.try_init(device)?;
-        conv.primary = param(data);
-        conv.coefficients = coefficients;
-        conv.channel_coefficients = channel_coefficients;
-        conv.channel_order = channel_order;
+            .with_padding(place.padding)
+            .with_bias(false)
+            .try_init(self.device)?;
+        conv.primary = Param::from_tensor(primary);
+        conv.coefficients = self.coefficients(layer, kind, [filters - m, m])?;
+        conv.order = self.order(layer, Field::Order, filters)?;
+        conv.channel_order = self.order(layer, Field::ChannelOrder, channels)?;
+        conv.channel_coefficients = self
+            .optional(layer, Field::ChannelCoefficients, [s, channels - s])?
+            .map(Param::from_tensor);
         conv.bias = bias;
-        conv.order = filters_order;
         Ok(Conv::Linear(conv))
     }
 
     fn kind(&self, layer: &LayerName) -> Option<Kind> {
         let has = |field| self.find(layer, field).is_some();
-        match (
-            has(Field::Column) || has(Field::Row),
-            has(Field::Coefficients),
-        ) {
-            (true, _) => Some(Kind::LowRank),
-            (false, true) => Some(Kind::Full),
-            (false, false) => None,
+        if has(Field::Column) || has(Field::Row) {
+            Some(Kind::LowRank)
+        } else {
+            has(Field::Coefficients).then_some(Kind::Full)
         }
     }
 
     fn coefficients(
-        &self,
-        tensors: &mut Tensors,
+        &mut self,
         layer: &LayerName,
         kind: Kind,
         [n, m]: [usize; 2],
-        device: &Device,
     ) -> Result<Coefficients, Error> {
-        let param = |data: TensorData| Param::from_tensor(Tensor::from_data(data, device));
-        if let Kind::LowRank = kind {
-            let [column, row] = [Field::Column, Field::Row];
-            let (column, row) = (
-                self.need(tensors, layer, column)?,
-                self.need(tensors, layer, row)?,
-            );
-            let (column, name) = (tensors.floats(&column.name, &[n, 0])?, row.name);
-            let rank = column.shape()[1];
-            let row = tensors.floats(&name, &[rank, m])?;
-            // The reference implementation rounds the ranks of its narrowest layers to 0.
-            let zeros = |shape| TensorData::zeros::<f32, _>(shape);
-            let (column, row) = match rank {
-                0 => (zeros([n, 1]), zeros([1, m])),
-                _ => (column, row),
-            };
-            return Ok(Coefficients::LowRank(LowRankCoefficients {
-                column: param(column),
-                row: param(row),
-            }));
+        match kind {
+            Kind::LowRank => self.low_rank(layer, [n, m]),
+            Kind::Full => self.full(layer, [n, m]),
         }
-        let weight = self.need(tensors, layer, Field::Coefficients)?;
-        let weight = param(tensors.floats(&weight.name, &[n, m])?);
-        let threshold = match self.find(layer, Field::Threshold) {
-            Some(threshold) => Some(tensors.floats(&threshold.name, &[1])?),
-            None => None,
+    }
+
+    fn low_rank(&mut self, layer: &LayerName, [n, m]: [usize; 2]) -> Result<Coefficients, Error> {
+        let column = self.need(layer, Field::Column)?;
+        let row = self.need(layer, Field::Row)?;
+        let column = self.tensors.floats(&column.name, &[n, 0])?;
+        let rank = column.shape()[1];
+        let row = self.tensors.floats(&row.name, &[rank, m])?;
+        // The reference implementation rounds the ranks of its narrowest layers to 0.
+        let zeros = |shape| TensorData::zeros::<f32, _>(shape);
+        let (column, row) = match rank {
+            0 => (zeros([n, 1]), zeros([1, m])),
+            _ => (column, row),
         };
+        let param = |data| Param::from_tensor(Tensor::from_data(data, self.device));
+        Ok(Coefficients::LowRank(LowRankCoefficients {
+            column: param(column),
+            row: param(row),
+        }))
+    }
+
+    /// One matrix, with a mask or without.
+    fn full(&mut self, layer: &LayerName, [n, m]: [usize; 2]) -> Result<Coefficients, Error> {
+        let weight = Param::from_tensor(self.needed(layer, Field::Coefficients, [n, m])?);
+        let threshold = self.optional(layer, Field::Threshold, [1])?;
         let Some(mask) = self.find(layer, Field::Mask) else {
             return Ok(Coefficients::Full(FullCoefficients { weight }));
         };
-        let data = tensors.take(&mask.name, &[n, m])?;
-        let found = data.dtype();
-        let other = || Error::Type {
-            name: mask.name.clone(),
-            expected: "a mask of zeros and ones",
-            found: format!("{found:?}"),
-        };
+        let data = self.tensors.take(&mask.name, &[n, m])?;
         let values: Vec<f32> = data.iter::<f32>().collect();
         if values.iter().any(|value| *value != 0.0 && *value != 1.0) {
-            return Err(other());
+            return Err(Error::Type {
+                name: mask.name,
+                expected: "a mask of zeros and ones",
+                found: format!("{:?}", data.dtype()),
+            });
         }
         // A full layer of the reference implementation has a mask too.
         if threshold.is_none() && values.iter().all(|value| *value == 1.0) {
             return Ok(Coefficients::Full(FullCoefficients { weight }));
         }
         let mask: Vec<bool> = values.iter().map(|value| *value != 0.0).collect();
-        let mask = Tensor::from_data(TensorData::new(mask, [n, m]), device);
-        let threshold = threshold.unwrap_or_else(|| TensorData::zeros::<f32, _>([1]));
-        let threshold = Tensor::from_data(threshold, device);
+        let mask = Tensor::from_data(TensorData::new(mask, [n, m]), self.device);
+        let threshold = threshold.unwrap_or_else(|| Tensor::zeros([1], self.device));
         Ok(Coefficients::Sparse(SparseCoefficients {
             weight,
             threshold: Param::initialized(ParamId::new(), threshold),
@@ -345,27 +348,43 @@ impl Reader {
         }))
     }
 
+    /// An order of so many filters or channels, if there is one.
+    fn order(
+        &mut self,
+        layer: &LayerName,
+        field: Field,
+        count: usize,
+    ) -> Result<Option<Param<Tensor<1, Int>>>, Error> {
+        let Some(Found { name, .. }) = self.find(layer, field) else {
+            return Ok(None);
+        };
+        let data = self.tensors.take(&name, &[count])?;
+        if !matches!(data.dtype(), DType::I64 | DType::I32) {
+            return Err(Error::Type {
+                name,
+                expected: "integers",
+                found: format!("{:?}", data.dtype()),
+            });
+        }
+        let indices: Vec<i64> = data.iter::<i64>().collect();
+        let other = |index: &&i64| !(0..count as i64).contains(*index);
+        if let Some(&index) = indices.iter().find(other) {
+            return Err(Error::Order { name, index, count });
+        }
+        let order = Tensor::from_data(TensorData::new(indices, [count]), self.device);
+        Ok(Some(Param::initialized(ParamId::new(), order)))
+    }
+
     /// The normalization that follows a convolution; none where it was folded.
-    pub fn norm(
-        &self,
-        tensors: &mut Tensors,
-        conv: &Conv,
-        norm: &Norm<'_>,
-        device: &Device,
-    ) -> Result<Option<BatchNorm>, Error> {
+    pub fn norm(&mut self, conv: &Conv, norm: &Norm<'_>) -> Result<Option<BatchNorm>, Error> {
         let fields = [Field::Gamma, Field::Beta, Field::Mean, Field::Variance];
-        let is_folded = fields
-            .iter()
-            .all(|field| self.find(&norm.name, *field).is_none());
+        let mut fields = fields.iter();
+        let is_folded = fields.all(|field| self.find(&norm.name, *field).is_none());
         let (Some(place), false) = (&*norm.layer, is_folded && conv.cost().bias) else {
             return Ok(None);
         };
         let features = place.gamma.lazy_shape()[0];
-        let mut floats = |field| -> Result<Tensor<1>, Error> {
-            let found = self.need(tensors, &norm.name, field)?;
-            let data = tensors.floats(&found.name, &[features])?;
-            Ok(Tensor::from_data(data, device))
-        };
+        let mut floats = |field| self.needed(&norm.name, field, [features]);
         Ok(Some(BatchNorm {
             gamma: Param::from_tensor(floats(Field::Gamma)?),
             beta: Param::from_tensor(floats(Field::Beta)?),
@@ -376,30 +395,17 @@ impl Reader {
     }
 
     /// A linear layer.
-    pub fn linear(
-        &self,
-        tensors: &mut Tensors,
-        layer: &LayerName,
-        place: &Linear,
-        device: &Device,
-    ) -> Result<Linear, Error> {
+    pub fn linear(&mut self, layer: &LayerName, place: &Linear) -> Result<Linear, Error> {
         let [inputs, outputs] = place.weight.lazy_shape().dims::<2>();
-        let weight = self.need(tensors, layer, Field::Weight)?;
-        let bias = self.need(tensors, layer, Field::Bias)?;
+        let weight = self.need(layer, Field::Weight)?;
+        let bias = self.needed(layer, Field::Bias, [outputs])?;
         let weight = match weight.is_pytorch {
-            true => {
-                let data = tensors.floats(&weight.name, &[outputs, inputs])?;
-                Tensor::from_data(data, device).transpose()
-            }
-            false => {
-                let data = tensors.floats(&weight.name, &[inputs, outputs])?;
-                Tensor::from_data(data, device)
-            }
+            true => self.floats(&weight, [outputs, inputs])?.transpose(),
+            false => self.floats(&weight, [inputs, outputs])?,
         };
-        let bias = tensors.floats(&bias.name, &[outputs])?;
         Ok(Linear {
             weight: Param::from_tensor(weight),
-            bias: Some(Param::from_tensor(Tensor::from_data(bias, device))),
+            bias: Some(Param::from_tensor(bias)),
         })
     }
 }
@@ -410,35 +416,8 @@ enum Kind {
     LowRank,
 }
 
-/// An order of so many filters or channels.
-fn order_of(
-    name: &str,
-    data: TensorData,
-    count: usize,
-    device: &Device,
-) -> Result<Param<Tensor<1, burn::tensor::Int>>, Error> {
-    if !matches!(data.dtype(), DType::I64 | DType::I32) {
-        return Err(Error::Type {
-            name: name.into(),
-            expected: "integers",
-            found: format!("{:?}", data.dtype()),
-        });
-    }
-    let indices: Vec<i64> = data.iter::<i64>().collect();
-    let other = |index: &&i64| !(0..count as i64).contains(*index);
-    if let Some(index) = indices.iter().find(other) {
-        return Err(Error::Order {
-            name: name.into(),
-            index: *index,
-            count,
-        });
-    }
-    let order = Tensor::from_data(TensorData::new(indices, [count]), device);
-    Ok(Param::initialized(ParamId::new(), order))
-}
-
 /// The first of some names.
-pub fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const MOST: usize = 5;
     let names: Vec<&str> = names.collect();
     let more = match names.len().saturating_sub(MOST) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use linearconv::{CoefficientsConfig, ConvConfig};
 
-use super::file::{Tensors, read};
+use super::file::read;
 use super::layers::Reader;
 use super::{Error, Metadata};
 use crate::models::{AnyNetwork, Layer, Layered, NetworkConfig, NetworkName};
@@ -53,16 +53,14 @@ impl Loaded {
 /// # Errors
 /// [`Error`], which names the tensor.
 pub fn load(name: NetworkName, path: &Path, device: &Device) -> Result<Loaded, Error> {
-    let mut tensors = read(path)?;
+    let mut reader = Reader::new(read(path)?, name, device);
     let config = |channels, classes| NetworkConfig {
         conv: ConvConfig::dense(),
         channels,
         classes,
     };
     let mut sketch = name.try_init(&config(3, 10), device)?;
-    let reader = Reader::new(&tensors, name);
-    let (channels, classes) = reader.sizes(&tensors, &sketch.layers())?;
-    drop(sketch);
+    let (channels, classes) = reader.sizes(&sketch.layers())?;
 
     let mut network = name.try_init(&config(channels, classes), device)?;
     let mut is_linear = false;
@@ -71,35 +69,23 @@ pub fn load(name: NetworkName, path: &Path, device: &Device) -> Result<Loaded, E
             Layer::Conv {
                 name, conv, norm, ..
             } => {
-                *conv = reader.conv(&mut tensors, &name, conv, device)?;
+                *conv = reader.conv(&name, conv)?;
                 is_linear |= conv.cost().secondary > 0;
                 if let Some(norm) = norm {
-                    *norm.layer = reader.norm(&mut tensors, conv, &norm, device)?;
+                    *norm.layer = reader.norm(conv, &norm)?;
                 }
             }
             Layer::Linear { name, linear } => {
-                *linear = reader.linear(&mut tensors, &name, linear, device)?;
+                *linear = reader.linear(&name, linear)?;
             }
         }
     }
-    check_unused(&tensors, name)?;
+    let metadata = reader.finish()?;
     Ok(Loaded {
         network,
         channels,
         classes,
         is_linear,
-        metadata: tensors.metadata,
-    })
-}
-
-fn check_unused(tensors: &Tensors, network: NetworkName) -> Result<(), Error> {
-    let unused = tensors.unused();
-    if unused.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Unused {
-        count: unused.len(),
-        names: super::layers::some(unused.into_iter()),
-        network: network.to_string(),
+        metadata,
     })
 }

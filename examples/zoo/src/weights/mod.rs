@@ -13,6 +13,5 @@ mod metadata;
 mod onnx;
 
 pub use error::Error;
-pub use file::{Tensors, read};
 pub use load::{Loaded, load};
 pub use metadata::Metadata;

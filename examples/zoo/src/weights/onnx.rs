@@ -5,7 +5,6 @@ use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{Device, Tensor};
 use burn_onnx::export::{AxisSpec, InputSpec, OnnxExporter};
 use linearconv::{Coefficients, Conv, Evaluation, FullCoefficients, LinearConv2d};
-
 use onnx_ir::{Message, ModelProto, ValueInfoProto};
 
 use super::Metadata;
@@ -114,17 +113,9 @@ fn mask(layer: &mut LinearConv2d) {
 
 /// The combination of input channels as a convolution of 1×1 kernels, which the layer is without then.
 fn take_mix(layer: &mut LinearConv2d) -> Option<Conv> {
-    let coefficients = layer.channel_coefficients.take()?.val();
-    let order = layer.channel_order.take();
-    let [primary, others] = coefficients.dims();
-    let channels = primary + others;
-    let device = coefficients.device();
-    let identity = Tensor::<2>::eye(primary, &device);
-    let matrix = Tensor::cat(vec![identity, coefficients], 1);
-    let matrix = match order {
-        Some(order) => matrix.select(1, order.val()),
-        None => matrix,
-    };
+    let matrix = layer.channel_matrix()?;
+    (layer.channel_coefficients, layer.channel_order) = (None, None);
+    let ([primary, channels], device) = (matrix.dims(), matrix.device());
     let mut mix = Conv2dConfig::new([channels, primary], [1, 1])
         .with_bias(false)
         .init(&device);
