@@ -10,6 +10,7 @@ use crate::coefficients::CoefficientsConfig;
 use crate::compress::{is_watched, record};
 use crate::convolution::{conv2d, options};
 use crate::cost::LayerCost;
+use crate::epilogue::Epilogue;
 use crate::error::Error;
 use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
 
@@ -212,6 +213,18 @@ impl Conv {
             record(self, input, output.dims());
         }
         output
+    }
+
+    /// [`forward`](Self::forward), then what follows it.
+    ///
+    /// # Shapes
+    /// As [`forward`](Self::forward)'s.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), and where normalization or shortcut have another shape than the
+    /// output.
+    pub fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
+        epilogue.apply(self.forward(input))
     }
 
     /// The identity of the weight, or of the primary filters.

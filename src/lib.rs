@@ -97,6 +97,7 @@ mod conv;
 mod convolution;
 mod correlation;
 mod cost;
+mod epilogue;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
@@ -116,6 +117,7 @@ pub use conv::{Conv, ConvConfig};
 pub use convolution::conv2d;
 pub use correlation::{coefficient_l1, correlation_loss, correlation_matrix};
 pub use cost::{Evaluation, LayerCost, Pixels};
+pub use epilogue::Epilogue;
 pub use error::Error;
 #[cfg(feature = "flex")]
 pub use flex::without_kernel;

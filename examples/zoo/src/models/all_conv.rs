@@ -4,9 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{Conv, ConvConfig, Error};
+use linearconv::{Conv, ConvConfig, Epilogue, Error};
 
 use super::block::layer;
 use super::head::global_average;
@@ -71,12 +70,13 @@ struct Stage {
 
 impl Network for AllConv {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let relu = |x, conv: &Conv| conv.forward_with(x, Epilogue::new().with_relu());
         let maps = self.stages.iter().fold(images, |x, stage| {
             let x = stage.dropout.forward(x);
             let convs = stage.convs.iter();
-            convs.fold(x, |x, conv| relu(conv.forward(x)))
+            convs.fold(x, relu)
         });
-        let scores = relu(self.classifier.forward(maps));
+        let scores = relu(maps, &self.classifier);
         global_average(scores).flatten(1, 3)
     }
 }

@@ -3,9 +3,8 @@
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{Conv, ConvConfig, Error};
+use linearconv::{Conv, ConvConfig, Epilogue, Error};
 
 use super::layers::{Layer, LayerName, Norm};
 
@@ -54,19 +53,19 @@ impl ConvNorm {
         Ok(Self::new(conv, device))
     }
 
+    /// The convolution, normalized, then the epilogue.
+    ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         let input = match &self.mix {
             Some(mix) => mix.forward(input),
             None => input,
         };
-        let maps = self.conv.forward(input);
-        match &self.norm {
-            Some(norm) => norm.forward(maps),
-            None => maps,
-        }
+        let norm = self.norm.as_ref();
+        let epilogue = norm.map_or(epilogue.clone(), |norm| epilogue.with_norm(norm));
+        self.conv.forward_with(input, epilogue)
     }
 
     /// The layers of a block of this path, under these names in PyTorch.
@@ -83,17 +82,17 @@ impl ConvNorm {
     }
 }
 
-/// Applies blocks with ReLU between them and none after the last.
+/// Applies blocks with ReLU between them and the epilogue after the last.
 ///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
 /// - output: `[batch_size, channels_out, height_out, width_out]`
-pub fn chain(blocks: &[ConvNorm], input: Tensor<4>) -> Tensor<4> {
+pub fn chain(blocks: &[ConvNorm], input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
     let Some((last, inner)) = blocks.split_last() else {
         return input;
     };
-    let x = inner.iter().fold(input, |x, block| relu(block.forward(x)));
-    last.forward(x)
+    let relu = |x, block: &ConvNorm| block.forward(x, Epilogue::new().with_relu());
+    last.forward(inner.iter().fold(input, relu), epilogue)
 }
 
 /// The layers of the blocks of a body, which are numbered from 1 in PyTorch.

@@ -6,10 +6,9 @@
 use burn::module::Module;
 use burn::nn::Initializer;
 use burn::nn::conv::Conv2dConfig;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use linearconv::{
-    Coefficients, CoefficientsConfig, Conv, ConvConfig, Error, LinearConv2d, LinearConv2dConfig,
+    Coefficients, CoefficientsConfig, Conv, ConvConfig, Epilogue, Error, LinearConv2d, LinearConv2dConfig,
     LowRankCoefficients,
 };
 
@@ -149,20 +148,23 @@ impl InvertedResidual {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let output = chain(&self.body, input.clone());
-        match &self.projection {
-            Some(projection) => output + projection.forward(input),
-            None if self.adds_input => output + input,
-            None => output,
-        }
+        let epilogue = Epilogue::new();
+        let epilogue = match &self.projection {
+            Some(projection) => {
+                epilogue.with_shortcut(projection.forward(input.clone(), Epilogue::new()))
+            }
+            None if self.adds_input => epilogue.with_shortcut(input.clone()),
+            None => epilogue,
+        };
+        chain(&self.body, input, epilogue)
     }
 }
 
 impl Network for MobileNetV2 {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.stem.forward(images));
+        let x = self.stem.forward(images, Epilogue::new().with_relu());
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        let maps = relu(self.last.forward(x));
+        let maps = self.last.forward(x, Epilogue::new().with_relu());
         self.head.forward(global_average(maps))
     }
 }

@@ -3,9 +3,8 @@
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{ConvConfig, Error};
+use linearconv::{ConvConfig, Epilogue, Error};
 
 use super::block::{ConvNorm, chain, layer, numbered};
 use super::layers::Layer;
@@ -82,12 +81,12 @@ impl Residual {
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let output = chain(&self.body, input.clone());
         let shortcut = match &self.shortcut {
-            Some(projection) => projection.forward(input),
-            None => input,
+            Some(projection) => projection.forward(input.clone(), Epilogue::new()),
+            None => input.clone(),
         };
-        relu(output + shortcut)
+        let epilogue = Epilogue::new().with_shortcut(shortcut).with_relu();
+        chain(&self.body, input, epilogue)
     }
 
     /// The layers of a block of this path, under this name in PyTorch.

@@ -2,9 +2,8 @@
 //! the networks of its ImageNet table.
 
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::Error;
+use linearconv::{Epilogue, Error};
 
 use super::block::{ConvNorm, layer};
 use super::head::{Head, global_average};
@@ -111,7 +110,7 @@ impl ResNet {
 
 impl Network for ResNet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.stem.forward(images));
+        let x = self.stem.forward(images, Epilogue::new().with_relu());
         let blocks = self.stages.iter().flatten();
         let maps = blocks.fold(x, |x, block| block.forward(x));
         self.head.forward(global_average(maps))

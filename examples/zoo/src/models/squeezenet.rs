@@ -5,9 +5,8 @@
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::{Conv, ConvConfig, Error};
+use linearconv::{Conv, ConvConfig, Epilogue, Error};
 
 use super::block::{ConvNorm, layer};
 use super::head::global_average;
@@ -87,20 +86,22 @@ struct Fire {
 
 impl Fire {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let x = relu(self.squeeze.forward(input));
-        let expanded = self.expand.iter().map(|expand| expand.forward(x.clone()));
-        relu(Tensor::cat(expanded.collect(), 1))
+        let relu = |block: &ConvNorm, x| block.forward(x, Epilogue::new().with_relu());
+        let x = relu(&self.squeeze, input);
+        let expanded = self.expand.iter().map(|expand| relu(expand, x.clone()));
+        Tensor::cat(expanded.collect(), 1)
     }
 }
 
 impl Network for SqueezeNet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = relu(self.stem.forward(images));
+        let x = self.stem.forward(images, Epilogue::new().with_relu());
         let maps = self.stages.iter().fold(x, |x, fires| {
             let x = self.pool.forward(x);
             fires.iter().fold(x, |x, fire| fire.forward(x))
         });
-        let scores = relu(self.classifier.forward(self.dropout.forward(maps)));
+        let maps = self.dropout.forward(maps);
+        let scores = self.classifier.forward_with(maps, Epilogue::new().with_relu());
         global_average(scores).flatten(1, 3)
     }
 }

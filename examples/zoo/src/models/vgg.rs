@@ -4,9 +4,8 @@
 
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use linearconv::Error;
+use linearconv::{Epilogue, Error};
 
 use super::block::{ConvNorm, layer};
 use super::head::Head;
@@ -86,7 +85,8 @@ impl Vgg {
 impl Network for Vgg {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let maps = self.stages.iter().fold(images, |x, blocks| {
-            let x = blocks.iter().fold(x, |x, block| relu(block.forward(x)));
+            let relu = |x, block: &ConvNorm| block.forward(x, Epilogue::new().with_relu());
+            let x = blocks.iter().fold(x, relu);
             self.pool.forward(x)
         });
         self.head.forward(maps)
