@@ -1,11 +1,13 @@
-//! What follows a convolution: batch normalization, a shortcut, an activation.
+//! What follows a convolution: batch normalization, a shortcut, an activation, a pool.
 
 use burn::nn::BatchNorm;
+use burn::nn::pool::MaxPool2d;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
 /// What [`Conv::forward_with`](crate::Conv::forward_with) applies to the output of a convolution: a
-/// batch normalization, then a shortcut that is added, then ReLU. Each of them may be absent.
+/// batch normalization, then a shortcut that is added, then ReLU, then a max pool. Each of them may be
+/// absent.
 ///
 /// It computes what these layers compute one after the other, in fewer passes over memory. "Epilogue"
 /// is the name that CUTLASS and cuDNN have for it.
@@ -29,9 +31,10 @@ use burn::tensor::activation::relu;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Epilogue<'a> {
-    norm: Option<&'a BatchNorm>,
-    shortcut: Option<Tensor<4>>,
-    relu: bool,
+    pub(crate) norm: Option<&'a BatchNorm>,
+    pub(crate) shortcut: Option<Tensor<4>>,
+    pub(crate) relu: bool,
+    pub(crate) max_pool: Option<&'a MaxPool2d>,
 }
 
 impl<'a> Epilogue<'a> {
@@ -57,13 +60,22 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Sets what is negative to zero, at the end.
+    /// Sets what is negative to zero, behind the shortcut.
     pub fn with_relu(self) -> Self {
         Self { relu: true, ..self }
     }
 
+    /// Takes the maximum of every window, at the end.
+    pub fn with_max_pool(self, pool: &'a MaxPool2d) -> Self {
+        Self {
+            max_pool: Some(pool),
+            ..self
+        }
+    }
+
     /// # Shapes
-    /// - maps, output: `[batch_size, channels_out, height_out, width_out]`
+    /// - maps: `[batch_size, channels_out, height_out, width_out]`
+    /// - output: as the maps, or as the pool's output
     pub(crate) fn apply(self, maps: Tensor<4>) -> Tensor<4> {
         let maps = match self.norm {
             Some(norm) => norm.forward(maps),
@@ -73,9 +85,13 @@ impl<'a> Epilogue<'a> {
             Some(shortcut) => maps + shortcut,
             None => maps,
         };
-        match self.relu {
+        let maps = match self.relu {
             true => relu(maps),
             false => maps,
+        };
+        match self.max_pool {
+            Some(pool) => pool.forward(maps),
+            None => maps,
         }
     }
 }

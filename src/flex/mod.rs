@@ -13,6 +13,7 @@ mod gemm;
 mod geometry;
 mod im2col;
 mod operands;
+pub(crate) mod packed;
 mod real;
 mod scratch;
 mod threads;
@@ -63,13 +64,17 @@ pub fn without_kernel<T>(work: impl FnOnce() -> T) -> T {
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOptions<2>) -> bool {
     ENABLED.get()
-        && matches!(
-            input.device().inner().as_dispatch(),
-            DispatchDevice::Flex(_)
-        )
+        && is_flex(input)
         && matches!(input.dtype(), DType::F32 | DType::F64)
         && input.dtype() == filters.dtype()
         && options.groups == 1
+}
+
+fn is_flex(tensor: &Tensor<4>) -> bool {
+    matches!(
+        tensor.device().inner().as_dispatch(),
+        DispatchDevice::Flex(_)
+    )
 }
 
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.
