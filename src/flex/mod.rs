@@ -7,7 +7,9 @@
 
 mod backward;
 mod call;
+pub(crate) mod epilogue;
 mod extension;
+mod extension_type;
 mod forward;
 mod gemm;
 mod geometry;
@@ -17,6 +19,7 @@ mod real;
 mod scratch;
 mod threads;
 mod tiles;
+mod uninitialized;
 
 use std::cell::Cell;
 
@@ -62,14 +65,17 @@ pub fn without_kernel<T>(work: impl FnOnce() -> T) -> T {
 
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOptions<2>) -> bool {
+    enabled(input) && input.dtype() == filters.dtype() && options.groups == 1
+}
+
+/// Whether the kernel computes with tensors of this kind, on this thread.
+fn enabled(tensor: &Tensor<4>) -> bool {
     ENABLED.get()
         && matches!(
-            input.device().inner().as_dispatch(),
+            tensor.device().inner().as_dispatch(),
             DispatchDevice::Flex(_)
         )
-        && matches!(input.dtype(), DType::F32 | DType::F64)
-        && input.dtype() == filters.dtype()
-        && options.groups == 1
+        && matches!(tensor.dtype(), DType::F32 | DType::F64)
 }
 
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.

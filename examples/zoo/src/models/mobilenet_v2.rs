@@ -8,8 +8,8 @@ use burn::nn::Initializer;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{Device, Tensor};
 use linearconv::{
-    Coefficients, CoefficientsConfig, Conv, ConvConfig, Epilogue, Error, LinearConv2d, LinearConv2dConfig,
-    LowRankCoefficients,
+    Coefficients, CoefficientsConfig, Conv, ConvConfig, Epilogue, Error, LinearConv2d,
+    LinearConv2dConfig, LowRankCoefficients,
 };
 
 use super::block::{ConvNorm, chain, layer, numbered};

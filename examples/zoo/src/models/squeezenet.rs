@@ -101,7 +101,9 @@ impl Network for SqueezeNet {
             fires.iter().fold(x, |x, fire| fire.forward(x))
         });
         let maps = self.dropout.forward(maps);
-        let scores = self.classifier.forward_with(maps, Epilogue::new().with_relu());
+        let scores = self
+            .classifier
+            .forward_with(maps, Epilogue::new().with_relu());
         global_average(scores).flatten(1, 3)
     }
 }

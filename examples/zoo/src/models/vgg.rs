@@ -7,7 +7,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::{Device, Tensor};
 use linearconv::{Epilogue, Error};
 
-use super::block::{ConvNorm, layer};
+use super::block::{ConvNorm, chain, layer};
 use super::head::Head;
 use super::{IMAGE_SIDE, Layer, Layered, Network, NetworkConfig};
 
@@ -85,9 +85,8 @@ impl Vgg {
 impl Network for Vgg {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let maps = self.stages.iter().fold(images, |x, blocks| {
-            let relu = |x, block: &ConvNorm| block.forward(x, Epilogue::new().with_relu());
-            let x = blocks.iter().fold(x, relu);
-            self.pool.forward(x)
+            let epilogue = Epilogue::new().with_relu().with_max_pool(&self.pool);
+            chain(blocks, x, epilogue)
         });
         self.head.forward(maps)
     }
