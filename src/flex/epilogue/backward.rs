@@ -146,10 +146,11 @@ impl<'a, T: Real> Outgoing<'a, T> {
 
 /// The gradient where the output is not zero; where it is NaN too, as Burn does.
 fn mask<T: Real>(gradient: &[T], output: &[T], masked: &mut [T]) {
-    for (masked, (gradient, output)) in masked.iter_mut().zip(gradient.iter().zip(output)) {
-        *masked = match *output <= T::zero() {
+    let values = gradient.iter().copied().zip(output.iter().copied());
+    for (masked, (gradient, output)) in masked.iter_mut().zip(values) {
+        *masked = match output <= T::zero() {
             true => T::zero(),
-            false => *gradient,
+            false => gradient,
         };
     }
 }
