@@ -1,16 +1,24 @@
-//! What follows a convolution: batch normalization, a shortcut, an activation, a pool.
+//! What follows a convolution: batch normalization, a shortcut, an activation, pooling.
 
+#[cfg(feature = "flex")]
+use burn::module::RunningState;
 use burn::nn::BatchNorm;
+#[cfg(feature = "flex")]
+use burn::nn::PaddingConfig2d;
 use burn::nn::pool::MaxPool2d;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
+#[cfg(feature = "flex")]
+use crate::flex::epilogue;
+
 /// What [`Conv::forward_with`](crate::Conv::forward_with) applies to the output of a convolution: a
-/// batch normalization, then a shortcut that is added, then ReLU, then a max pool. Each of them may be
+/// batch normalization, then a shortcut that is added, then ReLU, then max pooling. Each of them may be
 /// absent.
 ///
-/// It computes what these layers compute one after the other, in fewer passes over memory. "Epilogue"
-/// is the name that CUTLASS and cuDNN have for it.
+/// It computes what these layers compute one after the other. Where [`conv2d`](crate::conv2d) has a kernel
+/// of its own, all of it is one operation, in fewer passes over memory and with less memory kept for the
+/// backward pass. "Epilogue" is the name that CUTLASS and cuDNN have for it.
 ///
 /// ```
 /// use burn::nn::conv::Conv2dConfig;
@@ -34,7 +42,7 @@ pub struct Epilogue<'a> {
     pub(crate) norm: Option<&'a BatchNorm>,
     pub(crate) shortcut: Option<Tensor<4>>,
     pub(crate) relu: bool,
-    pub(crate) max_pool: Option<&'a MaxPool2d>,
+    pub(crate) pool: Option<&'a MaxPool2d>,
 }
 
 impl<'a> Epilogue<'a> {
@@ -65,18 +73,26 @@ impl<'a> Epilogue<'a> {
         Self { relu: true, ..self }
     }
 
-    /// Takes the maximum of every window, at the end.
+    /// Pools the maps by their largest values, at the end.
     pub fn with_max_pool(self, pool: &'a MaxPool2d) -> Self {
         Self {
-            max_pool: Some(pool),
+            pool: Some(pool),
             ..self
         }
     }
 
     /// # Shapes
     /// - maps: `[batch_size, channels_out, height_out, width_out]`
-    /// - output: as the maps, or as the pool's output
+    /// - output: as the maps, or as they are pooled
     pub(crate) fn apply(self, maps: Tensor<4>) -> Tensor<4> {
+        #[cfg(feature = "flex")]
+        let (maps, epilogue) = self.apply_by_kernel(maps);
+        #[cfg(not(feature = "flex"))]
+        let epilogue = self;
+        epilogue.apply_by_burn(maps)
+    }
+
+    fn apply_by_burn(self, maps: Tensor<4>) -> Tensor<4> {
         let maps = match self.norm {
             Some(norm) => norm.forward(maps),
             None => maps,
@@ -89,9 +105,305 @@ impl<'a> Epilogue<'a> {
             true => relu(maps),
             false => maps,
         };
-        match self.max_pool {
+        match self.pool {
             Some(pool) => pool.forward(maps),
             None => maps,
         }
+    }
+
+    /// Applies what this crate's kernel for the flex backend can, and returns the rest.
+    #[cfg(feature = "flex")]
+    fn apply_by_kernel(self, maps: Tensor<4>) -> (Tensor<4>, Self) {
+        let [_, _, height, width] = maps.dims();
+        let window = self.pool.and_then(side_by_side);
+        let window = window.filter(|window| epilogue::supports_pool([height, width], *window));
+        let weights = self.norm.map(|norm| weights(norm, &maps));
+        let some = self.norm.is_some() || self.relu || window.is_some();
+        if !some || !epilogue::supports(&maps, weights.as_ref(), self.shortcut.as_ref()) {
+            return (maps, self);
+        }
+        let steps = epilogue::Steps {
+            epsilon: self.norm.map_or(0.0, |norm| norm.epsilon),
+            relu: self.relu,
+            pool: window,
+        };
+        let (output, statistics) = epilogue::epilogue(maps, weights, self.shortcut, steps);
+        if let (Some(norm), Some([mean, variance])) = (self.norm, statistics) {
+            update(&norm.running_mean, mean, norm.momentum);
+            update(&norm.running_var, variance, norm.momentum);
+        }
+        let pool = self.pool.filter(|_| window.is_none());
+        (
+            output,
+            Self {
+                pool,
+                ..Self::new()
+            },
+        )
+    }
+}
+
+/// The weights of a normalization, with its running statistics unless it takes those of the batch.
+#[cfg(feature = "flex")]
+fn weights(norm: &BatchNorm, maps: &Tensor<4>) -> epilogue::Weights {
+    let device = maps.device();
+    // As `BatchNorm::forward` decides.
+    let batch = device.is_autodiff() && norm.training.is_enabled();
+    let running = |state: &RunningState<Tensor<1>>| state.value().to_device(&device);
+    epilogue::Weights {
+        gamma: norm.gamma.val(),
+        beta: norm.beta.val(),
+        running: (!batch).then(|| [running(&norm.running_mean), running(&norm.running_var)]),
+    }
+}
+
+/// Moves a running statistic towards that of a batch, as `BatchNorm::forward` does.
+#[cfg(feature = "flex")]
+fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
+    let value = running.value_sync().to_device(&batch.device());
+    let value = value.mul_scalar(1.0 - momentum) + batch.detach().mul_scalar(momentum);
+    running.update(value.detach());
+}
+
+/// The size of the windows of a pooling whose windows lie side by side, and all of them in the maps.
+#[cfg(feature = "flex")]
+fn side_by_side(pool: &MaxPool2d) -> Option<[usize; 2]> {
+    let padding = match pool.padding {
+        PaddingConfig2d::Valid => false,
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right] != [0; 4],
+        PaddingConfig2d::Same => true,
+    };
+    let plain = !padding && !pool.ceil_mode && pool.dilation == [1, 1];
+    (plain && pool.kernel_size == pool.stride).then_some(pool.kernel_size)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use burn::module::Module;
+    use burn::nn::BatchNormConfig;
+    use burn::nn::pool::MaxPool2dConfig;
+    use burn::tensor::{DType, Device, TensorData};
+
+    use super::*;
+    use crate::without_kernel;
+
+    /// Explicit f64 values around `mean` that depend on the seed alone.
+    fn values<const D: usize>(shape: [usize; D], seed: usize, mean: f64) -> TensorData {
+        let count: usize = shape.iter().product();
+        let value = |index: usize| ((index * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0;
+        TensorData::new(
+            (0..count)
+                .map(|index| value(index) + mean)
+                .collect::<Vec<_>>(),
+            shape,
+        )
+    }
+
+    fn leaf<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
+        let device = Device::flex().autodiff();
+        Tensor::from_data(values(shape, seed, 0.0), (&device, DType::F64)).require_grad()
+    }
+
+    fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.try_to_vec_as().expect("values")
+    }
+
+    /// A normalization in f64 whose weights are not those of the start.
+    fn norm(channels: usize) -> BatchNorm {
+        let norm = BatchNormConfig::new(channels).init(&Device::flex().autodiff());
+        let double = |value| Tensor::from_data(value, (&Device::flex().autodiff(), DType::F64));
+        BatchNorm {
+            gamma: norm.gamma.map(|_| leaf([channels], 3)),
+            beta: norm.beta.map(|_| leaf([channels], 4)),
+            running_mean: RunningState::new(double(values([channels], 5, 0.0))),
+            running_var: RunningState::new(double(values([channels], 6, 2.0))),
+            ..norm
+        }
+    }
+
+    /// Which parts an epilogue has.
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        size: [usize; 4],
+        norm: bool,
+        frozen: bool,
+        shortcut: bool,
+        relu: bool,
+        pool: Option<[usize; 2]>,
+    }
+
+    /// Output, gradients and running statistics of two passes.
+    fn outcome(case: Case) -> Vec<Vec<f64>> {
+        let Case { size, .. } = case;
+        let [_, channels, ..] = size;
+        let norm = case.norm.then(|| norm(channels));
+        let norm = norm.map(|norm| match case.frozen {
+            true => norm.freeze(),
+            false => norm,
+        });
+        let pool = case.pool.map(|window| MaxPool2dConfig::new(window).init());
+        let mut outcome = Vec::new();
+        for pass in [0, 10] {
+            let maps = leaf(size, 1 + pass);
+            let shortcut = case.shortcut.then(|| leaf(size, 2 + pass));
+            let epilogue = Epilogue {
+                norm: norm.as_ref(),
+                shortcut: shortcut.clone(),
+                relu: case.relu,
+                pool: pool.as_ref(),
+            };
+            let output = epilogue.apply(maps.clone());
+            let weights = leaf(output.dims(), 7).detach();
+            let gradients = (output.clone() * weights).sum().backward();
+            outcome.push(to_vec(output));
+            outcome.push(to_vec(maps.grad(&gradients).expect("gradient")));
+            outcome.extend(shortcut.map(|x| to_vec(x.grad(&gradients).expect("gradient"))));
+            if let Some(norm) = norm.as_ref().filter(|_| !case.frozen) {
+                for weight in [&norm.gamma, &norm.beta] {
+                    outcome.push(to_vec(weight.val().grad(&gradients).expect("gradient")));
+                }
+            }
+        }
+        outcome.extend(norm.iter().flat_map(|norm| {
+            [&norm.running_mean, &norm.running_var].map(|state| to_vec(state.value_sync()))
+        }));
+        outcome
+    }
+
+    fn cases() -> impl Iterator<Item = Case> {
+        let sizes = [
+            [3, 5, 7, 6],
+            [1, 3, 4, 4],
+            [4, 2, 1, 1],
+            [1, 2, 1, 1],
+            [2, 3, 40, 35],
+            // Enough for several threads.
+            [5, 7, 50, 40],
+        ];
+        let windows = [None, Some([2, 2]), Some([3, 2]), Some([1, 1])];
+        let sizes = sizes
+            .into_iter()
+            .flat_map(move |size| windows.map(|pool| (size, pool)));
+        let fits = |([_, _, height, width], pool): &([usize; 4], Option<[usize; 2]>)| {
+            pool.is_none_or(|[y, x]| y <= *height && x <= *width)
+        };
+        let sizes = sizes.filter(fits);
+        sizes.flat_map(|(size, pool)| {
+            (0..16).map(move |case| {
+                let [norm, frozen, shortcut, relu] = [1, 2, 4, 8].map(|bit| case & bit != 0);
+                Case {
+                    size,
+                    norm,
+                    frozen,
+                    shortcut,
+                    relu,
+                    pool,
+                }
+            })
+        })
+    }
+
+    /// Burn's operations against the kernel.
+    #[test]
+    fn one_operation_equals_the_steps() {
+        for case in cases() {
+            let kernel = outcome(case);
+            let steps = without_kernel(|| outcome(case));
+            assert_eq!(kernel.len(), steps.len(), "{case:?}");
+            for (index, (kernel, steps)) in kernel.iter().zip(&steps).enumerate() {
+                assert_eq!(kernel.len(), steps.len(), "{case:?}");
+                for (a, b) in kernel.iter().zip(steps) {
+                    assert!((a - b).abs() < 1e-9, "{index}: {a} and {b}, {case:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn inference_equals_the_steps() {
+        for case in cases() {
+            let norm = case.norm.then(|| norm(case.size[1]).valid());
+            let pool = case.pool.map(|window| MaxPool2dConfig::new(window).init());
+            let apply = || {
+                let epilogue = Epilogue {
+                    norm: norm.as_ref(),
+                    shortcut: case.shortcut.then(|| leaf(case.size, 2).inner()),
+                    relu: case.relu,
+                    pool: pool.as_ref(),
+                };
+                to_vec(epilogue.apply(leaf(case.size, 1).inner()))
+            };
+            for (a, b) in apply().iter().zip(without_kernel(apply)) {
+                assert!((a - b).abs() < 1e-9, "{a} and {b}, {case:?}");
+            }
+        }
+    }
+
+    /// In f32, a mean of a thousand deviations: the variance and all gradients are those of f64.
+    #[test]
+    fn a_large_mean_costs_no_digits() {
+        const MEAN: f64 = 1024.0;
+        let size = [3, 2, 40, 30];
+        let outcome = |dtype| {
+            let device = Device::flex().autodiff();
+            let norm = BatchNormConfig::new(2).init(&device);
+            // Rounded to f32, so that both types normalize the same values.
+            let maps = Tensor::<4>::from_data(values(size, 1, MEAN), (&device, DType::F32));
+            let maps = maps.cast(dtype).require_grad();
+            let norm = BatchNorm {
+                gamma: norm.gamma.map(|weight| weight.cast(dtype)),
+                beta: norm.beta.map(|weight| weight.cast(dtype)),
+                ..norm
+            };
+            let (output, statistics) = epilogue::epilogue(
+                maps.clone(),
+                Some(weights(&norm, &maps)),
+                None,
+                epilogue::Steps {
+                    epsilon: norm.epsilon,
+                    relu: false,
+                    pool: None,
+                },
+            );
+            let factors = Tensor::<4>::from_data(values(size, 7, 0.0), (&device, dtype));
+            let gradients = (output.clone() * factors).sum().backward();
+            let [_, variance] = statistics.expect("those of the batch");
+            let gradient = maps.grad(&gradients).expect("gradient");
+            [to_vec(output), to_vec(gradient), to_vec(variance)]
+        };
+        let single = outcome(DType::F32).into_iter().flatten();
+        for (a, b) in single.zip(outcome(DType::F64).into_iter().flatten()) {
+            assert!((a - b).abs() < 2e-6 * (1.0 + b.abs()), "{a} and {b}");
+        }
+    }
+
+    /// A channel without variance divides by the root of epsilon alone.
+    #[test]
+    fn a_constant_channel_is_beta() {
+        let device = Device::flex().autodiff();
+        let norm = BatchNormConfig::new(2).init(&device);
+        let maps = Tensor::<4>::full([3, 2, 5, 5], 1e6 + 0.1, &device).require_grad();
+        let output = Epilogue::new().with_norm(&norm).apply(maps.clone());
+        assert_eq!(to_vec(output.clone()), vec![0.0; 150]);
+        let gradients = output.sum().backward();
+        let gradient = to_vec(maps.grad(&gradients).expect("gradient"));
+        // The gradient of a sum that is always zero; its root of epsilon is 316.
+        assert!(
+            gradient.iter().all(|value| value.abs() < 1e-4),
+            "{gradient:?}"
+        );
+    }
+
+    /// What is not a number stays one, so that a run that diverged can be seen.
+    #[test]
+    fn nan_passes() {
+        let device = Device::flex().autodiff();
+        let maps = Tensor::<4>::full([1, 1, 4, 4], f32::NAN, &device);
+        let pool = MaxPool2dConfig::new([2, 2]).init();
+        let output = Epilogue::new().with_relu().with_max_pool(&pool).apply(maps);
+        assert!(to_vec(output).iter().all(|value| value.is_nan()));
     }
 }

@@ -9,14 +9,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Autodiff, Backend, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
-    ExtensionType, Flex, backend_extension,
-};
+use burn::backend::{Autodiff, Backend, Flex, backend_extension};
 use burn::tensor::DType;
 use burn::tensor::ops::ConvOptions;
 
 use super::call;
+use super::extension_type::extension_type;
 use super::operands::{MAX_OPERANDS, Operands};
 
 #[backend_extension(Flex, Autodiff)]
@@ -33,42 +31,7 @@ pub(super) trait LinearConvBackend: Backend {
 /// The operands on a backend.
 pub(super) type Tensors<B> = Operands<FloatTensor<B>>;
 
-/// Burn derives this for structs whose parameter is the backend and whose fields are tensors.
-impl<B: Backend> ExtensionType<B> for Tensors<B> {
-    type Target = Operands<DispatchTensor>;
-
-    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
-    where
-        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
-    {
-        self.map(|tensor| DispatchTensor {
-            kind: map_kind(BackendTensor::Float(tensor)),
-            autodiff,
-        })
-    }
-
-    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
-    where
-        F: Fn(DispatchTensor) -> BackendTensor<B>,
-    {
-        target.map(|tensor| unwrap_kind(tensor).float())
-    }
-
-    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
-        Some(&target.input)
-    }
-
-    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
-        Some(&target.input)
-    }
-
-    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
-        let contexts = target.as_ref().values().map(|tensor| tensor.autodiff);
-        contexts.fold(DispatchAutodiffContext::Disabled, |all, context| {
-            all.merge(context)
-        })
-    }
-}
+extension_type!(Tensors, Operands);
 
 impl LinearConvBackend for Flex {
     fn linear_conv2d(

@@ -7,7 +7,9 @@
 
 mod backward;
 mod call;
+pub(crate) mod epilogue;
 mod extension;
+mod extension_type;
 mod forward;
 mod gemm;
 mod geometry;
@@ -18,6 +20,7 @@ mod real;
 mod scratch;
 mod threads;
 mod tiles;
+mod uninitialized;
 
 use std::cell::Cell;
 
@@ -63,11 +66,12 @@ pub fn without_kernel<T>(work: impl FnOnce() -> T) -> T {
 
 /// Whether the kernel computes this convolution.
 pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOptions<2>) -> bool {
-    ENABLED.get()
-        && is_flex(input)
-        && matches!(input.dtype(), DType::F32 | DType::F64)
-        && input.dtype() == filters.dtype()
-        && options.groups == 1
+    enabled(input) && input.dtype() == filters.dtype() && options.groups == 1
+}
+
+/// Whether the kernel computes with tensors of this kind, on this thread.
+fn enabled(tensor: &Tensor<4>) -> bool {
+    ENABLED.get() && is_flex(tensor) && matches!(tensor.dtype(), DType::F32 | DType::F64)
 }
 
 fn is_flex(tensor: &Tensor<4>) -> bool {

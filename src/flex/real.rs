@@ -8,7 +8,10 @@ use burn::tensor::Element;
 use num_traits::NumAssign;
 
 /// An element type of the kernel.
-pub(super) trait Real: Element + NumAssign {
+pub(super) trait Real: Element + NumAssign + PartialOrd + Into<f64> {
+    /// The nearest value of this type.
+    fn from_f64(value: f64) -> Self;
+
     /// The values of a contiguous tensor.
     fn values(tensor: &FlexTensor) -> &[Self];
 
@@ -19,6 +22,10 @@ pub(super) trait Real: Element + NumAssign {
 macro_rules! real {
     ($($element:ty),*) => {
         $(impl Real for $element {
+            fn from_f64(value: f64) -> Self {
+                value as $element
+            }
+
             fn values(tensor: &FlexTensor) -> &[Self] {
                 tensor.as_slice().expect("a contiguous tensor of this type")
             }

@@ -73,7 +73,7 @@ impl Packed {
             norm: None,
             shortcut,
             relu,
-            max_pool,
+            pool,
         } = epilogue
         else {
             unreachable!("the normalization is folded into the weights");
@@ -92,7 +92,7 @@ impl Packed {
         let output = self
             .layer
             .forward(&images, &options, shortcut.as_ref(), relu);
-        match max_pool {
+        match pool {
             Some(pool) if is_plain(pool) => {
                 pool::max_pool2d(&output, pool.kernel_size, pool.stride).into_maps()
             }

@@ -85,8 +85,8 @@ impl Vgg {
 impl Network for Vgg {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let maps = self.stages.iter().fold(images, |x, blocks| {
-            let relu = Epilogue::new().with_relu();
-            chain(blocks, x, relu.with_max_pool(&self.pool))
+            let epilogue = Epilogue::new().with_relu().with_max_pool(&self.pool);
+            chain(blocks, x, epilogue)
         });
         self.head.forward(maps)
     }

@@ -1,0 +1,60 @@
+//! The maps of a batch, and how threads share them.
+
+use std::ops::Range;
+
+use super::super::threads::Threads;
+
+/// Values below which waking other threads costs more than they save.
+const WORTH_WAKING: usize = 1 << 15;
+
+/// Shares for each thread, so that one that is held up leaves work to others.
+const SHARES: usize = 4;
+
+/// The sizes of the maps of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planes {
+    pub(super) batch_size: usize,
+    pub(super) channels: usize,
+    /// Height and width.
+    pub(super) size: [usize; 2],
+}
+
+impl Planes {
+    /// The maps of all images.
+    pub(super) fn count(self) -> usize {
+        self.batch_size * self.channels
+    }
+
+    /// Values of one map.
+    pub(super) fn plane(self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// The maps of each share, which lie one after the other, and who computes the shares.
+    pub(super) fn shares(self) -> (Vec<Range<usize>>, Threads) {
+        let threads = rayon::current_num_threads();
+        let count = self.count();
+        let (shares, threads) = match threads == 1 || count * self.plane() < WORTH_WAKING {
+            true => (1, Threads::None),
+            false => (threads * SHARES, Threads::WithinImage),
+        };
+        let each = count.div_ceil(shares).max(1);
+        let starts = (0..count).step_by(each);
+        let shares = starts.map(|start| start..(start + each).min(count));
+        (shares.collect(), threads)
+    }
+}
+
+/// The parts of some values that belong to shares, with so many values for each map.
+pub(super) fn split<'a, T>(
+    shares: &[Range<usize>],
+    mut values: &'a mut [T],
+    plane: usize,
+) -> Vec<&'a mut [T]> {
+    let parts = shares.iter().map(|share| {
+        let part;
+        (part, values) = std::mem::take(&mut values).split_at_mut(share.len() * plane);
+        part
+    });
+    parts.collect()
+}

@@ -1,0 +1,27 @@
+//! The statistics of a batch.
+
+use super::super::real::Real;
+use super::moments::Moments;
+use super::planes::Planes;
+
+/// The moments of every channel.
+///
+/// Threads take some maps each, and what they find joins in the order of the maps, so that the result
+/// does not depend on who was faster.
+pub(super) fn statistics<T: Real>(planes: Planes, maps: &[T]) -> Vec<Moments> {
+    let (shares, threads) = planes.shares();
+    let of_shares = threads.map(shares, |share| {
+        let mut channels = vec![Moments::default(); planes.channels];
+        for plane in share {
+            let map = &maps[plane * planes.plane()..][..planes.plane()];
+            let channel = &mut channels[plane % planes.channels];
+            *channel = channel.join(Moments::of(map));
+        }
+        channels
+    });
+    let none = vec![Moments::default(); planes.channels];
+    of_shares.into_iter().fold(none, |all, share| {
+        let pairs = all.into_iter().zip(share);
+        pairs.map(|(all, share)| all.join(share)).collect()
+    })
+}
