@@ -54,6 +54,8 @@ fn quick() {
         (20, 33, 1, 1, 9, 1),
         (128, 256, 3, 1, 2, 1),
         (7, 9, 2, 1, 5, 4),
+        (21, 21, 3, 2, 9, 3),
+        (64, 64, 3, 1, 8, 1),
     ] {
         for conv in [
             ConvConfig::dense(),
@@ -65,9 +67,14 @@ fn quick() {
                     .with_evaluation(Evaluation::Factored),
             ),
         ] {
+            let depthwise = channels == filters;
+            if depthwise && !matches!(conv, ConvConfig::Dense(_)) {
+                continue;
+            }
             for mask in 0..16 {
                 let layer = Conv2dConfig::new([channels, filters], [kernel, kernel])
                     .with_stride([stride, stride])
+                    .with_groups(if depthwise { channels } else { 1 })
                     .with_padding(PaddingConfig2d::Same);
                 let block = Block {
                     conv: conv.with_layer(layer).init(&device),

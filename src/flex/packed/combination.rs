@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::finish::{Finish, Shortcut, Sums};
 use super::multiply::Multiply;
 use super::panels::Panels;
+use super::pixels::Pixels;
 use super::rows::Rows;
 use super::simd::{ARCH, PANEL};
 use crate::flex::scratch::with_scratch;
@@ -40,12 +41,14 @@ impl Combination {
         self.bias.len()
     }
 
-    /// Multiply-adds of a pixel.
-    pub(super) fn multiply_adds(&self) -> usize {
+    pub(super) fn pixels(&self) -> Pixels {
         let matrices = self.matrices();
-        matrices
-            .map(|matrix| matrix.rows() * matrix.columns())
-            .sum()
+        let weights = matrices.map(|matrix| matrix.rows() * matrix.columns());
+        Pixels {
+            outputs: self.outputs(),
+            multiply_adds: weights.sum(),
+            divides_filters: true,
+        }
     }
 
     fn matrices(&self) -> impl Iterator<Item = &Panels> {

@@ -1,29 +1,20 @@
 //! A convolution that is made for inference.
 
-use std::ops::Range;
-
+use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Int, Tensor};
-use rayon::prelude::*;
 
 use super::combination::{Coefficients, Combination, Output};
 use super::finish::Shortcut;
 use super::images::Images;
 use super::panels::Panels;
 use super::rows::Rows;
+use super::values::{indices, matrix, values};
 use crate::coefficients::Factors;
 use crate::flex::geometry::Geometry;
 use crate::linear_conv2d::LinearConv2d;
 
 /// Fewer channels than this are copied together, for all taps of a pixel: a tap of them would be too short a loop.
 const FEW_CHANNELS: usize = 16;
-/// Output pixels that a thread computes at a time at most: their maps stay in its cache.
-const PIXELS: usize = 128;
-/// Output pixels for each thread below which threads divide the filters, so that each reads a part of the weights alone.
-const FEW_PIXELS: usize = 48;
-/// Multiply-adds below which waking other threads costs more than they save.
-const WORTH_WAKING: usize = 1_000_000;
-
 /// A convolution of one group, its weights packed. Tensors are channels-last.
 #[derive(Clone, Debug)]
 pub(super) struct PackedLayer {
@@ -108,25 +99,27 @@ impl PackedLayer {
         let zeros = vec![0.0; channels];
         let outputs = self.combination.outputs();
         let mut values = vec![0.0; count * geometry.output_plane() * outputs];
-        for_pixels(&self.combination, &mut values, |pixels, values, shared| {
-            let shortcut = shortcut.map(|shortcut| Shortcut {
-                values: &shortcut.values()[pixels.start * outputs..],
-                stride: outputs,
+        self.combination
+            .pixels()
+            .for_each(&mut values, |pixels, values, shared| {
+                let shortcut = shortcut.map(|shortcut| Shortcut {
+                    values: &shortcut.values()[pixels.start * outputs..],
+                    stride: outputs,
+                });
+                let output = Output {
+                    shortcut,
+                    relu,
+                    values,
+                };
+                let rows = Rows::of_taps(&geometry, images, pixels, &zeros);
+                if channels >= FEW_CHANNELS || geometry.taps() == 1 {
+                    return self.combination.apply(&rows, output, shared);
+                }
+                let patches = rows.patches();
+                let patches = patches.chunks_exact(geometry.filter_size());
+                self.combination
+                    .apply(&Rows::new(patches.collect()), output, shared);
             });
-            let output = Output {
-                shortcut,
-                relu,
-                values,
-            };
-            let rows = Rows::of_taps(&geometry, images, pixels, &zeros);
-            if channels >= FEW_CHANNELS || geometry.taps() == 1 {
-                return self.combination.apply(&rows, output, shared);
-            }
-            let patches = rows.patches();
-            let patches = patches.chunks_exact(geometry.filter_size());
-            self.combination
-                .apply(&Rows::new(patches.collect()), output, shared);
-        });
         let [height, width] = geometry.output;
         Images::new(values, [count, height, width, outputs])
     }
@@ -170,64 +163,33 @@ impl Mix {
         let images = images.values();
         let primary = self.combination.outputs();
         let mut mixed = vec![0.0; count * height * width * primary];
-        for_pixels(&self.combination, &mut mixed, |pixels, values, shared| {
-            let images = &images[pixels.start * channels..pixels.end * channels];
-            let ordered: Option<Vec<f32>> = self.order.as_ref().map(|order| {
-                let images = images.chunks_exact(channels);
-                images
-                    .flat_map(|image| order.iter().map(|channel| image[*channel]))
-                    .collect()
+        self.combination
+            .pixels()
+            .for_each(&mut mixed, |pixels, values, shared| {
+                let images = &images[pixels.start * channels..pixels.end * channels];
+                let ordered: Option<Vec<f32>> = self.order.as_ref().map(|order| {
+                    let images = images.chunks_exact(channels);
+                    images
+                        .flat_map(|image| order.iter().map(|channel| image[*channel]))
+                        .collect()
+                });
+                let images = ordered.as_deref().unwrap_or(images);
+                let rest = images
+                    .chunks_exact(channels)
+                    .map(|image| &image[self.kept..]);
+                let shortcut = Shortcut {
+                    values: images,
+                    stride: channels,
+                };
+                let output = Output {
+                    shortcut: (self.kept > 0).then_some(shortcut),
+                    relu: false,
+                    values,
+                };
+                self.combination
+                    .apply(&Rows::new(rest.collect()), output, shared);
             });
-            let images = ordered.as_deref().unwrap_or(images);
-            let rest = images
-                .chunks_exact(channels)
-                .map(|image| &image[self.kept..]);
-            let shortcut = Shortcut {
-                values: images,
-                stride: channels,
-            };
-            let output = Output {
-                shortcut: (self.kept > 0).then_some(shortcut),
-                relu: false,
-                values,
-            };
-            self.combination
-                .apply(&Rows::new(rest.collect()), output, shared);
-        });
         mixed
-    }
-}
-
-/// Calls `work` for some pixels at a time, with their outputs and whether all threads are to share them.
-///
-/// # Shapes
-/// - output: `[pixels, outputs]`
-fn for_pixels(
-    combination: &Combination,
-    output: &mut [f32],
-    work: impl Fn(Range<usize>, &mut [f32], bool) + Sync,
-) {
-    let outputs = combination.outputs().max(1);
-    let pixels = output.len() / outputs;
-    let threads = match pixels * combination.multiply_adds() < WORTH_WAKING {
-        true => 1,
-        false => rayon::current_num_threads(),
-    };
-    if threads > 1 && pixels < threads * FEW_PIXELS {
-        return work(0..pixels, output, true);
-    }
-    let parts = pixels.div_ceil(PIXELS).next_multiple_of(threads).max(1);
-    let each = pixels.div_ceil(parts).max(1);
-    let part = |(index, output): (usize, &mut [f32])| {
-        let first = index * each;
-        work(first..first + output.len() / outputs, output, false);
-    };
-    match threads {
-        1 => output.chunks_mut(each * outputs).enumerate().for_each(part),
-        _ => output
-            .par_chunks_mut(each * outputs)
-            .enumerate()
-            .for_each(part),
     }
 }
 
@@ -238,18 +200,4 @@ fn inverse(order: &[usize], count: usize) -> Option<Vec<usize>> {
         inverse[*index] = Some(place);
     }
     inverse.into_iter().collect()
-}
-
-fn indices(order: Tensor<1, Int>) -> Vec<usize> {
-    let order = order.into_data();
-    order.iter::<i64>().map(|index| index as usize).collect()
-}
-
-fn matrix(tensor: Tensor<2>) -> Panels {
-    let [rows, _] = tensor.dims();
-    Panels::new(&values(tensor), rows)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.dequantize().into_data().iter::<f32>().collect()
 }

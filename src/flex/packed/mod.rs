@@ -3,14 +3,17 @@
 //! its output is in the cache.
 
 mod combination;
+mod depthwise;
 mod finish;
 mod images;
 mod layer;
 mod multiply;
 mod panels;
+mod pixels;
 mod pool;
 mod rows;
 mod simd;
+mod values;
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::pool::MaxPool2d;
@@ -19,27 +22,35 @@ use burn::tensor::{DType, Tensor};
 use crate::conv::Conv;
 use crate::convolution::{check_reach, options};
 use crate::epilogue::Epilogue;
+use depthwise::Depthwise;
 use images::Images;
 use layer::PackedLayer;
 
 /// A convolution whose weights are packed.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
-    layer: PackedLayer,
+    layer: Layer,
     padding: PaddingConfig2d,
     kernel_size: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
 }
 
+#[derive(Clone, Debug)]
+enum Layer {
+    OfOneGroup(PackedLayer),
+    Depthwise(Depthwise),
+}
+
 impl Packed {
-    /// Packs a convolution of one group, on the flex backend and in f32; none of any other.
+    /// Packs a convolution of one group or of one channel in each group, on the flex backend and in f32; none
+    /// of any other.
     pub(crate) fn new(conv: &Conv) -> Option<Self> {
         match conv {
             Conv::Linear(layer) if layer.is_factored() => {
-                let packs = packs(&layer.primary.val(), layer.groups);
+                let packs = packs(&layer.primary.val()) && layer.groups == 1;
                 packs.then(|| Self {
-                    layer: PackedLayer::linear(layer),
+                    layer: Layer::OfOneGroup(PackedLayer::linear(layer)),
                     padding: layer.padding.clone(),
                     kernel_size: layer.kernel_size,
                     stride: layer.stride,
@@ -49,8 +60,19 @@ impl Packed {
             conv => {
                 let conv = conv.to_conv2d();
                 let weight = conv.weight.val();
-                packs(&weight, conv.groups).then(|| Self {
-                    layer: PackedLayer::dense(weight, conv.bias.map(|bias| bias.val())),
+                if !packs(&weight) {
+                    return None;
+                }
+                let bias = conv.bias.map(|bias| bias.val());
+                let layer = match (conv.groups, weight.dims()) {
+                    (1, _) => Layer::OfOneGroup(PackedLayer::dense(weight, bias)),
+                    (groups, [filters, 1, ..]) if filters == groups => {
+                        Layer::Depthwise(Depthwise::new(weight, bias))
+                    }
+                    _ => return None,
+                };
+                Some(Self {
+                    layer,
                     padding: conv.padding,
                     kernel_size: conv.kernel_size,
                     stride: conv.stride,
@@ -89,9 +111,11 @@ impl Packed {
         check_reach(&input, self.kernel_size, &options);
         let shortcut = shortcut.map(Images::from_maps);
         let images = Images::from_maps(input);
-        let output = self
-            .layer
-            .forward(&images, &options, shortcut.as_ref(), relu);
+        let shortcut = shortcut.as_ref();
+        let output = match &self.layer {
+            Layer::OfOneGroup(layer) => layer.forward(&images, &options, shortcut, relu),
+            Layer::Depthwise(layer) => layer.forward(&images, &options, shortcut, relu),
+        };
         match pool {
             Some(pool) if is_plain(pool) => {
                 pool::max_pool2d(&output, pool.kernel_size, pool.stride).into_maps()
@@ -102,8 +126,8 @@ impl Packed {
     }
 }
 
-fn packs(weight: &Tensor<4>, groups: usize) -> bool {
-    super::is_flex(weight) && weight.dtype() == DType::F32 && groups == 1
+fn packs(weight: &Tensor<4>) -> bool {
+    super::is_flex(weight) && weight.dtype() == DType::F32
 }
 
 /// Whether all windows of a pool are whole.

@@ -36,18 +36,22 @@ impl<'a> Rows<'a> {
     ) -> Self {
         let channels = geometry.channels;
         let [height, width] = geometry.input;
-        let plane = geometry.output_plane();
+        let [rows, columns] = geometry.output;
+        // The image of each pixel and where its window would begin without padding.
+        let origins = pixels.clone().map(|pixel| {
+            let (row, column) = (pixel / columns, pixel % columns);
+            let (image, row) = (row / rows, row % rows);
+            let (y, x) = (row * geometry.stride[0], column * geometry.stride[1]);
+            (image * height, y, x)
+        });
+        let origins: Vec<_> = origins.collect();
         let mut slices = Vec::with_capacity(geometry.taps() * pixels.len());
         for tap in 0..geometry.taps() {
-            let offset = geometry.offset(tap);
-            slices.extend(pixels.clone().map(|pixel| {
-                let (image, pixel) = (pixel / plane, pixel % plane);
-                let position = [pixel / geometry.output[1], pixel % geometry.output[1]];
-                let [y, x] = [0, 1].map(|axis| {
-                    (position[axis] * geometry.stride[axis]).wrapping_add_signed(offset[axis])
-                });
+            let [down, right] = geometry.offset(tap);
+            slices.extend(origins.iter().map(|(image, y, x)| {
+                let (y, x) = (y.wrapping_add_signed(down), x.wrapping_add_signed(right));
                 match y < height && x < width {
-                    true => &images[((image * height + y) * width + x) * channels..][..channels],
+                    true => &images[((image + y) * width + x) * channels..][..channels],
                     false => zeros,
                 }
             }));
