@@ -48,6 +48,7 @@ impl Combination {
             outputs: self.outputs(),
             multiply_adds: weights.sum(),
             divides_filters: true,
+            unit: 1,
         }
     }
 
@@ -58,9 +59,22 @@ impl Combination {
         [&self.filters].into_iter().chain(coefficients)
     }
 
-    /// Computes the outputs of some pixels, by one thread, or by all of them, which then divide the filters.
-    pub(super) fn apply(&self, pixels: &Rows, output: Output, shared: bool) {
-        let count = pixels.pixels();
+    /// Computes the outputs of some pixels, by so many threads, which divide the filters.
+    pub(super) fn apply(&self, pixels: &Rows, output: Output, threads: usize) {
+        let multiply = |[sums, _]: [&mut [f32]; 2]| multiply(&self.filters, pixels, sums, threads);
+        self.apply_to(multiply, 0, output, threads);
+    }
+
+    /// As [`apply`](Self::apply), with the maps that `filters` computes, in scratch memory of
+    /// the given length beside.
+    pub(super) fn apply_to(
+        &self,
+        filters: impl FnOnce([&mut [f32]; 2]),
+        scratch: usize,
+        output: Output,
+        threads: usize,
+    ) {
+        let count = output.values.len() / self.outputs();
         let row = self
             .coefficients
             .as_ref()
@@ -71,9 +85,10 @@ impl Combination {
             length(&self.filters),
             row.map_or(0, length),
             column.map_or(0, length),
+            scratch,
         ];
-        with_scratch(lengths, |[primary, reduced, secondary]: [&mut [f32]; 3]| {
-            multiply(&self.filters, pixels, primary, shared);
+        with_scratch(lengths, |[primary, reduced, secondary, scratch]| {
+            filters([primary, scratch]);
             let primary = Sums {
                 matrix: &self.filters,
                 values: primary,
@@ -81,13 +96,13 @@ impl Combination {
             let secondary = column.map(|column| {
                 let mut maps = primary;
                 if let Some(row) = row {
-                    multiply(row, &maps.rows(count), reduced, shared);
+                    multiply(row, &maps.rows(count), reduced, threads);
                     maps = Sums {
                         matrix: row,
                         values: reduced,
                     };
                 }
-                multiply(column, &maps.rows(count), secondary, shared);
+                multiply(column, &maps.rows(count), secondary, threads);
                 Sums {
                     matrix: column,
                     values: secondary,
@@ -111,11 +126,7 @@ impl<'a> Sums<'a> {
     }
 }
 
-fn multiply(matrix: &Panels, pixels: &Rows, sums: &mut [f32], shared: bool) {
-    let threads = match shared {
-        true => rayon::current_num_threads(),
-        false => 1,
-    };
+fn multiply(matrix: &Panels, pixels: &Rows, sums: &mut [f32], threads: usize) {
     let each = matrix.count().div_ceil(threads).max(1);
     let part = |index: usize, sums: &mut [f32]| {
         let first = index * each;

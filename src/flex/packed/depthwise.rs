@@ -50,6 +50,7 @@ impl Depthwise {
             outputs: channels,
             multiply_adds: self.weight.len(),
             divides_filters: false,
+            unit: 1,
         };
         pixels.for_each(&mut values, |pixels, output, _| {
             let shortcut = shortcut.map(|shortcut| {

@@ -1,5 +1,7 @@
 //! A convolution that is made for inference.
 
+use std::sync::OnceLock;
+
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
@@ -7,8 +9,10 @@ use super::combination::{Coefficients, Combination, Output};
 use super::finish::Shortcut;
 use super::images::Images;
 use super::panels::Panels;
+use super::pixels::Pixels;
 use super::rows::Rows;
 use super::values::{indices, matrix, values};
+use super::winograd::{self, Winograd};
 use crate::coefficients::Factors;
 use crate::flex::geometry::Geometry;
 use crate::linear_conv2d::LinearConv2d;
@@ -22,6 +26,8 @@ pub(super) struct PackedLayer {
     filters: [usize; 4],
     mix: Option<Mix>,
     combination: Combination,
+    /// Made where it first pays.
+    transformed: OnceLock<Winograd>,
 }
 
 /// The combination of input channels.
@@ -67,6 +73,7 @@ impl PackedLayer {
         Self {
             filters,
             mix: None,
+            transformed: OnceLock::new(),
             combination: Combination {
                 filters: Panels::new(&weight, filters[0]),
                 coefficients: factors.map(|Factors { row, column }| Coefficients {
@@ -99,27 +106,44 @@ impl PackedLayer {
         let zeros = vec![0.0; channels];
         let outputs = self.combination.outputs();
         let mut values = vec![0.0; count * geometry.output_plane() * outputs];
-        self.combination
-            .pixels()
-            .for_each(&mut values, |pixels, values, shared| {
-                let shortcut = shortcut.map(|shortcut| Shortcut {
-                    values: &shortcut.values()[pixels.start * outputs..],
-                    stride: outputs,
-                });
-                let output = Output {
-                    shortcut,
-                    relu,
-                    values,
-                };
-                let rows = Rows::of_taps(&geometry, images, pixels, &zeros);
-                if channels >= FEW_CHANNELS || geometry.taps() == 1 {
-                    return self.combination.apply(&rows, output, shared);
-                }
-                let patches = rows.patches();
-                let patches = patches.chunks_exact(geometry.filter_size());
-                self.combination
-                    .apply(&Rows::new(patches.collect()), output, shared);
+        let transformed = winograd::pays(&geometry, count * geometry.output_plane()).then(|| {
+            let of = || Winograd::new(&self.combination.filters);
+            self.transformed.get_or_init(of)
+        });
+        let division = self.combination.pixels();
+        let division = match transformed {
+            Some(_) => Pixels {
+                unit: winograd::unit(&geometry),
+                ..division
+            },
+            None => division,
+        };
+        division.for_each(&mut values, |pixels, values, threads| {
+            let shortcut = shortcut.map(|shortcut| Shortcut {
+                values: &shortcut.values()[pixels.start * outputs..],
+                stride: outputs,
             });
+            let output = Output {
+                shortcut,
+                relu,
+                values,
+            };
+            if let Some(transformed) = transformed {
+                let scratch = winograd::scratch(&geometry, pixels.len(), threads);
+                let filters = |scratch: [&mut [f32]; 2]| {
+                    transformed.multiply(&geometry, images, pixels, &zeros, scratch, threads);
+                };
+                return self.combination.apply_to(filters, scratch, output, threads);
+            }
+            let rows = Rows::of_taps(&geometry, images, pixels, &zeros);
+            if channels >= FEW_CHANNELS || geometry.taps() == 1 {
+                return self.combination.apply(&rows, output, threads);
+            }
+            let patches = rows.patches();
+            let patches = patches.chunks_exact(geometry.filter_size());
+            self.combination
+                .apply(&Rows::new(patches.collect()), output, threads);
+        });
         let [height, width] = geometry.output;
         Images::new(values, [count, height, width, outputs])
     }
@@ -165,7 +189,7 @@ impl Mix {
         let mut mixed = vec![0.0; count * height * width * primary];
         self.combination
             .pixels()
-            .for_each(&mut mixed, |pixels, values, shared| {
+            .for_each(&mut mixed, |pixels, values, threads| {
                 let images = &images[pixels.start * channels..pixels.end * channels];
                 let ordered: Option<Vec<f32>> = self.order.as_ref().map(|order| {
                     let images = images.chunks_exact(channels);
@@ -187,7 +211,7 @@ impl Mix {
                     values,
                 };
                 self.combination
-                    .apply(&Rows::new(rest.collect()), output, shared);
+                    .apply(&Rows::new(rest.collect()), output, threads);
             });
         mixed
     }

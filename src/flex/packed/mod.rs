@@ -14,6 +14,7 @@ mod pool;
 mod rows;
 mod simd;
 mod values;
+mod winograd;
 
 use burn::nn::PaddingConfig2d;
 use burn::nn::pool::MaxPool2d;

@@ -72,6 +72,17 @@ impl Panels {
         })
     }
 
+    /// The rows of the matrix.
+    pub(super) fn matrix(&self) -> impl Iterator<Item = Vec<f32>> {
+        let panels = self.range(0..self.count());
+        panels.flat_map(|(panel, values)| {
+            (0..panel.rows.len()).map(move |row| {
+                let columns = values[row..].iter().step_by(panel.width);
+                columns.copied().collect()
+            })
+        })
+    }
+
     /// All panels, without their values.
     pub(super) fn iter(&self) -> impl Iterator<Item = Panel> + use<> {
         panels(self.rows)

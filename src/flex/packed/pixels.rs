@@ -18,18 +18,19 @@ pub(super) struct Pixels {
     pub(super) multiply_adds: usize,
     /// Whether threads can divide the filters of the same pixels.
     pub(super) divides_filters: bool,
+    /// Pixels that one thread computes together.
+    pub(super) unit: usize,
 }
 
 impl Pixels {
-    /// Calls `work` for some pixels at a time, with their outputs and whether all threads are to
-    /// share them.
+    /// Calls `work` for some pixels at a time, with their outputs and how many threads share them.
     ///
     /// # Shapes
     /// - output: `[pixels, outputs]`
     pub(super) fn for_each(
         &self,
         output: &mut [f32],
-        work: impl Fn(Range<usize>, &mut [f32], bool) + Sync,
+        work: impl Fn(Range<usize>, &mut [f32], usize) + Sync,
     ) {
         let outputs = self.outputs.max(1);
         let pixels = output.len() / outputs;
@@ -38,13 +39,15 @@ impl Pixels {
             false => rayon::current_num_threads(),
         };
         if self.divides_filters && threads > 1 && pixels < threads * FEW_PIXELS {
-            return work(0..pixels, output, true);
+            return work(0..pixels, output, threads);
         }
-        let parts = pixels.div_ceil(PIXELS).next_multiple_of(threads).max(1);
-        let each = pixels.div_ceil(parts).max(1);
+        let units = pixels / self.unit.max(1);
+        let most = (PIXELS / self.unit.max(1)).max(1);
+        let parts = units.div_ceil(most).next_multiple_of(threads).max(1);
+        let each = units.div_ceil(parts).max(1) * self.unit.max(1);
         let part = |(index, output): (usize, &mut [f32])| {
             let first = index * each;
-            work(first..first + output.len() / outputs, output, false);
+            work(first..first + output.len() / outputs, output, 1);
         };
         match threads {
             1 => output.chunks_mut(each * outputs).enumerate().for_each(part),
