@@ -11,14 +11,16 @@ use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use clap::Parser;
 use common::{Args, BESIDE, Report};
-use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig, without_kernel};
+use linearconv::{
+    CoefficientsConfig, ConvConfig, Evaluation, Inference, LinearConv2dConfig, without_kernel,
+};
 use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use networks::{images, labels, step};
 use timing::{Contestant, medians, time};
 
 /// Every convolution by Burn's own `conv2d`.
 const BASELINE: &str = "dense";
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 13] = [
     BASELINE,
     "full",
     "rank 10",
@@ -28,7 +30,13 @@ const COLUMNS: [&str; 9] = [
     "rank 10, all mat",
     "both sides",
     "dense, our kernel",
+    "dense, made for inference",
+    "full, made for inference",
+    "rank 10, made for inference",
+    "both sides, made for inference",
 ];
+/// How the name of a column ends whose model is made for inference; it takes no part in training.
+const MADE: &str = "made for inference";
 const TRAINING_BATCH: usize = 50;
 /// Every how many batches the correlation loss is added, as the zoo's recipes do.
 const INTERVAL: f64 = 10.0;
@@ -86,6 +94,8 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
             .with_evaluation(Evaluation::Materialized)
             .into()
     };
+    // Half of the filters, of half of the channels.
+    let both = ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5));
     [
         ConvConfig::dense(),
         ConvConfig::auto(full),
@@ -94,9 +104,12 @@ fn contestants(network: NetworkName, device: &Device) -> Vec<AnyNetwork> {
         ConvConfig::linear(rank_10),
         materialized(full),
         materialized(rank_10),
-        // Half of the filters, of half of the channels.
-        ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5)),
+        both.clone(),
         ConvConfig::dense(),
+        ConvConfig::dense(),
+        ConvConfig::auto(full),
+        ConvConfig::auto(rank_10),
+        both,
     ]
     .map(|conv| networks::init(network, conv, device))
     .into()
@@ -149,6 +162,10 @@ fn inference(
         .zip(columns())
         .map(|((network, device), column)| -> Contestant {
             let images = images(batch, &device);
+            if column.ends_with(MADE) {
+                let network = Inference::new(network);
+                return Box::new(move || time(&device, || network.forward(images.clone())));
+            }
             Box::new(move || {
                 time(&device, || {
                     as_column(column, || network.forward(images.clone()))
@@ -173,7 +190,9 @@ fn training(
     let networks = on_both(network, &autodiff(device), beside.as_ref());
     // Each contestant twice: without the correlation loss and with it.
     let mut contestants: Vec<Contestant> = Vec::new();
-    for ((network, device), column) in networks.into_iter().zip(columns()) {
+    let count = networks.len();
+    let networks = networks.into_iter().zip(columns());
+    for ((network, device), column) in networks.filter(|(_, column)| !column.ends_with(MADE)) {
         let images = images(TRAINING_BATCH, &device);
         let labels = labels(TRAINING_BATCH, &device);
         for regularized in [false, true] {
@@ -192,10 +211,17 @@ fn training(
     let (turns, row) = effort(args);
     let seconds = medians(&mut contestants, turns, row);
     let pairs: Vec<[f64; 2]> = seconds.chunks(2).map(|pair| [pair[0], pair[1]]).collect();
-    let amortized = pairs
+    let mut amortized = pairs
         .iter()
-        .map(|[plain, regularized]| plain + (regularized - plain) / INTERVAL)
-        .collect();
+        .map(|[plain, regularized]| plain + (regularized - plain) / INTERVAL);
+    let amortized = columns().take(count).map(|column| {
+        let is_made = column.ends_with(MADE);
+        (!is_made)
+            .then(|| amortized.next())
+            .flatten()
+            .unwrap_or(f64::NAN)
+    });
+    let amortized = amortized.collect();
     let [plain, regularized] = pairs[2];
     (amortized, (regularized - plain) / INTERVAL / plain)
 }

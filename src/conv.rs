@@ -1,6 +1,5 @@
 use burn::config::Config;
-use burn::module::Module;
-#[cfg(feature = "fit")]
+#[cfg(feature = "std")]
 use burn::module::ParamId;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
@@ -13,6 +12,8 @@ use crate::cost::LayerCost;
 use crate::epilogue::Epilogue;
 use crate::error::Error;
 use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
+#[cfg(feature = "std")]
+use crate::packed_conv::{NO_WEIGHTS, PackedConv};
 
 /// What a model uses for its convolutions, so that it is written once and runs dense or as any
 /// variant of LinearConv; as Burn's `NormalizationConfig` for normalization layers.
@@ -178,13 +179,17 @@ impl From<LinearConv2dConfig> for ConvConfig {
 }
 
 /// A convolution of either kind; created by [`ConvConfig`].
-#[derive(Module, Debug)]
+#[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a Box is not a Module")]
+#[non_exhaustive]
 pub enum Conv {
     /// Burn's dense convolution.
     Dense(Conv2d),
     /// A LinearConv layer.
     Linear(LinearConv2d),
+    /// One that is made for [`Inference`](crate::Inference).
+    #[cfg(feature = "std")]
+    Packed(PackedConv),
 }
 
 impl Conv {
@@ -207,6 +212,8 @@ impl Conv {
                 None => dense_forward(conv, input),
             },
             Self::Linear(conv) => conv.forward(input),
+            #[cfg(feature = "std")]
+            Self::Packed(conv) => conv.forward_with(input, Epilogue::new()),
         };
         #[cfg(feature = "fit")]
         if let Some(input) = watched {
@@ -224,15 +231,30 @@ impl Conv {
     /// As [`forward`](Self::forward), and where normalization or shortcut have another shape than the
     /// output.
     pub fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
-        epilogue.apply(self.forward(input))
+        match self {
+            #[cfg(feature = "std")]
+            Self::Packed(conv) => conv.forward_with(input, epilogue),
+            conv => epilogue.apply(conv.forward(input)),
+        }
     }
 
     /// The identity of the weight, or of the primary filters.
-    #[cfg(feature = "fit")]
+    #[cfg(feature = "std")]
     pub(crate) fn id(&self) -> ParamId {
         match self {
             Self::Dense(conv) => conv.weight.id,
             Self::Linear(conv) => conv.primary.id,
+            Self::Packed(conv) => conv.id(),
+        }
+    }
+
+    /// The device of its weights, which are not initialized for that.
+    #[cfg(feature = "std")]
+    pub(crate) fn device(&self) -> Device {
+        match self {
+            Self::Dense(conv) => conv.weight.lazy_device(),
+            Self::Linear(conv) => conv.primary.lazy_device(),
+            Self::Packed(conv) => conv.device().clone(),
         }
     }
 
@@ -247,6 +269,8 @@ impl Conv {
                 }
             },
             Self::Linear(conv) => conv.cost(),
+            #[cfg(feature = "std")]
+            Self::Packed(conv) => conv.cost(),
         }
     }
 
@@ -267,6 +291,8 @@ impl Conv {
         match self.as_it_runs() {
             Self::Dense(conv) => conv,
             Self::Linear(layer) => layer.to_conv2d(),
+            #[cfg(feature = "std")]
+            Self::Packed(_) => panic!("{NO_WEIGHTS}"),
         }
     }
 
@@ -275,6 +301,8 @@ impl Conv {
         match self {
             Self::Dense(conv) => reparameterized(conv).map_or_else(|| self.clone(), Self::Linear),
             Self::Linear(_) => self.clone(),
+            #[cfg(feature = "std")]
+            Self::Packed(_) => panic!("{NO_WEIGHTS}"),
         }
     }
 }

@@ -127,7 +127,7 @@ fn check_shapes(
     bias: Option<&Tensor<1>>,
     options: &ConvOptions<2>,
 ) {
-    let [_, channels_in, input_height, input_width] = input.dims();
+    let [_, channels_in, _, _] = input.dims();
     let [primary, filter_channels, kernel_height, kernel_width] = filters.dims();
     let groups = options.groups;
     if let Some(size) = channels.map(Tensor::dims) {
@@ -161,7 +161,14 @@ fn check_shapes(
             "the bias has {length} values, there are {filters} filters"
         );
     }
-    let (size, kernel) = ([input_height, input_width], [kernel_height, kernel_width]);
+    check_reach(input, [kernel_height, kernel_width], options);
+}
+
+/// # Panics
+/// Panics, with the sizes, where the input is smaller than the kernel.
+pub(crate) fn check_reach(input: &Tensor<4>, kernel: [usize; 2], options: &ConvOptions<2>) {
+    let [_, _, height, width] = input.dims();
+    let size = [height, width];
     for axis in [0, 1] {
         let (begin, end) = options.padding[axis];
         let reach = options.dilation[axis] * (kernel[axis] - 1) + 1;

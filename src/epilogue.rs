@@ -39,10 +39,10 @@ use crate::flex::epilogue;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Epilogue<'a> {
-    norm: Option<&'a BatchNorm>,
-    shortcut: Option<Tensor<4>>,
-    relu: bool,
-    pool: Option<&'a MaxPool2d>,
+    pub(crate) norm: Option<&'a BatchNorm>,
+    pub(crate) shortcut: Option<Tensor<4>>,
+    pub(crate) relu: bool,
+    pub(crate) pool: Option<&'a MaxPool2d>,
 }
 
 impl<'a> Epilogue<'a> {

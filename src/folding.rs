@@ -106,6 +106,8 @@ impl Conv {
                     ..layer
                 })
             }
+            #[cfg(feature = "std")]
+            Self::Packed(_) => unreachable!("it has no layer that it runs as"),
         })
     }
 }

@@ -94,6 +94,7 @@ mod coefficients;
 #[cfg(feature = "fit")]
 mod compress;
 mod conv;
+mod conv_module;
 mod convolution;
 mod correlation;
 mod cost;
@@ -102,7 +103,11 @@ mod error;
 #[cfg(feature = "flex")]
 mod flex;
 mod folding;
+#[cfg(feature = "std")]
+mod inference;
 mod linear_conv2d;
+#[cfg(feature = "std")]
+mod packed_conv;
 pub mod pruning;
 
 pub use coefficients::{
@@ -121,4 +126,8 @@ pub use epilogue::Epilogue;
 pub use error::Error;
 #[cfg(feature = "flex")]
 pub use flex::without_kernel;
+#[cfg(feature = "std")]
+pub use inference::Inference;
 pub use linear_conv2d::{LinearConv2d, LinearConv2dConfig};
+#[cfg(feature = "std")]
+pub use packed_conv::PackedConv;

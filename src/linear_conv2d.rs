@@ -370,6 +370,17 @@ impl LinearConv2d {
         }
     }
 
+    /// Whether secondary maps are computed from primary ones where the kernel need not be built at every
+    /// call: by the evaluation, and for [`Evaluation::Auto`] where that takes clearly fewer
+    /// multiply-adds.
+    #[cfg(feature = "flex")]
+    pub(crate) fn is_factored(&self) -> bool {
+        match self.evaluation {
+            Evaluation::Auto => self.cost().pays(),
+            evaluation => evaluation == Evaluation::Factored,
+        }
+    }
+
     fn secondary_channels(&self) -> usize {
         let coefficients = self.channel_coefficients.as_ref();
         coefficients.map_or(0, |coefficients| coefficients.lazy_shape()[1])

@@ -76,7 +76,8 @@ impl Report {
         }
     }
 
-    /// Prints and keeps a row: the time of the baseline in milliseconds and the ratios to it.
+    /// Prints and keeps a row: the time of the baseline in milliseconds and the ratios to it. What did
+    /// not run has no number.
     pub fn row(&mut self, name: &str, seconds: &[f64]) {
         let ratios: Vec<_> = seconds[1..].iter().map(|time| time / seconds[0]).collect();
         println!("| {name} | {:.3} | {} |", seconds[0] * 1e3, cells(&ratios));
@@ -128,6 +129,10 @@ impl Report {
 }
 
 fn cells(ratios: &[f64]) -> String {
-    let cells: Vec<_> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    let cell = |ratio: &f64| match ratio.is_nan() {
+        true => "–".into(),
+        false => format!("{ratio:.2}"),
+    };
+    let cells: Vec<String> = ratios.iter().map(cell).collect();
     cells.join(" | ")
 }

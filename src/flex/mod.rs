@@ -15,6 +15,7 @@ mod gemm;
 mod geometry;
 mod im2col;
 mod operands;
+pub(crate) mod packed;
 mod real;
 mod scratch;
 mod threads;
@@ -70,12 +71,14 @@ pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOpt
 
 /// Whether the kernel computes with tensors of this kind, on this thread.
 fn enabled(tensor: &Tensor<4>) -> bool {
-    ENABLED.get()
-        && matches!(
-            tensor.device().inner().as_dispatch(),
-            DispatchDevice::Flex(_)
-        )
-        && matches!(tensor.dtype(), DType::F32 | DType::F64)
+    ENABLED.get() && is_flex(tensor) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+fn is_flex(tensor: &Tensor<4>) -> bool {
+    matches!(
+        tensor.device().inner().as_dispatch(),
+        DispatchDevice::Flex(_)
+    )
 }
 
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.

@@ -159,6 +159,7 @@ impl Named {
                 self.bias(layer, conv.bias.as_ref());
             }
             Conv::Linear(conv) => self.linear_conv(layer, conv),
+            _ => unreachable!("a network that was made for inference is no Module to be exported"),
         }
     }
 

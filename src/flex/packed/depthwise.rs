@@ -1,0 +1,123 @@
+//! Convolutions of each channel by itself.
+
+use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
+use pulp::{Simd, WithSimd};
+
+use super::images::Images;
+use super::pixels::Pixels;
+use super::rows::Rows;
+use super::simd::ARCH;
+use super::values::values;
+use crate::flex::geometry::Geometry;
+
+/// A convolution with as many groups as channels in and out.
+#[derive(Clone, Debug)]
+pub(super) struct Depthwise {
+    /// `[channels, 1, kernel]`
+    filters: [usize; 4],
+    /// `[taps, channels]`
+    weight: Vec<f32>,
+    /// `[channels]`
+    bias: Vec<f32>,
+}
+
+impl Depthwise {
+    /// # Shapes
+    /// - weight: `[channels, 1, height, width]`
+    pub(super) fn new(weight: Tensor<4>, bias: Option<Tensor<1>>) -> Self {
+        let filters = weight.dims();
+        Self {
+            filters,
+            weight: values(weight.permute([2, 3, 1, 0])),
+            bias: bias.map_or_else(|| vec![0.0; filters[0]], values),
+        }
+    }
+
+    /// Applies the layer, as [`PackedLayer::forward`](super::layer::PackedLayer::forward).
+    pub(super) fn forward(
+        &self,
+        images: &Images,
+        options: &ConvOptions<2>,
+        shortcut: Option<&Images>,
+        relu: bool,
+    ) -> Images {
+        let [count, height, width, channels] = images.size;
+        let geometry = Geometry::new([count, channels, height, width], self.filters, options);
+        let zeros = vec![0.0; channels];
+        let mut values = vec![0.0; count * geometry.output_plane() * channels];
+        let pixels = Pixels {
+            outputs: channels,
+            multiply_adds: self.weight.len(),
+            divides_filters: false,
+        };
+        pixels.for_each(&mut values, |pixels, output, _| {
+            let shortcut = shortcut.map(|shortcut| {
+                let shortcut = &shortcut.values()[pixels.start * channels..];
+                &shortcut[..output.len()]
+            });
+            ARCH.dispatch(Apply {
+                weight: &self.weight,
+                bias: &self.bias,
+                rows: &Rows::of_taps(&geometry, images.values(), pixels, &zeros),
+                shortcut,
+                relu,
+                output,
+            });
+        });
+        let [height, width] = geometry.output;
+        Images::new(values, [count, height, width, channels])
+    }
+}
+
+/// The layer on some pixels.
+struct Apply<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+    rows: &'a Rows<'a>,
+    shortcut: Option<&'a [f32]>,
+    relu: bool,
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = self.bias.len();
+        for (pixel, output) in self.output.chunks_exact_mut(channels).enumerate() {
+            let (vectors, scalars) = S::as_mut_simd_f32s(output);
+            let (bias, scalar_bias) = S::as_simd_f32s(self.bias);
+            let whole = channels - scalars.len();
+            for (index, output) in vectors.iter_mut().enumerate() {
+                let mut sum = bias[index];
+                for (segment, weight) in self.rows.segments().zip(self.weight.chunks(channels)) {
+                    let (values, _) = S::as_simd_f32s(segment[pixel]);
+                    let (weight, _) = S::as_simd_f32s(weight);
+                    sum = simd.mul_add_e_f32s(values[index], weight[index], sum);
+                }
+                *output = sum;
+            }
+            for (index, output) in scalars.iter_mut().enumerate() {
+                let channel = whole + index;
+                let taps = self.rows.segments().zip(self.weight.chunks(channels));
+                let products =
+                    taps.map(|(segment, weight)| segment[pixel][channel] * weight[channel]);
+                *output = products.fold(scalar_bias[index], |sum, product| sum + product);
+            }
+            if let Some(shortcut) = self.shortcut {
+                let shortcut = &shortcut[pixel * channels..][..channels];
+                for (output, value) in output.iter_mut().zip(shortcut) {
+                    *output += *value;
+                }
+            }
+            if self.relu {
+                for output in output {
+                    // What is no number stays so.
+                    *output = if *output < 0.0 { 0.0 } else { *output };
+                }
+            }
+        }
+    }
+}

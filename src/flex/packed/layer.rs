@@ -1,0 +1,203 @@
+//! A convolution that is made for inference.
+
+use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
+
+use super::combination::{Coefficients, Combination, Output};
+use super::finish::Shortcut;
+use super::images::Images;
+use super::panels::Panels;
+use super::rows::Rows;
+use super::values::{indices, matrix, values};
+use crate::coefficients::Factors;
+use crate::flex::geometry::Geometry;
+use crate::linear_conv2d::LinearConv2d;
+
+/// Fewer channels than this are copied together, for all taps of a pixel: a tap of them would be too short a loop.
+const FEW_CHANNELS: usize = 16;
+/// A convolution of one group, its weights packed. Tensors are channels-last.
+#[derive(Clone, Debug)]
+pub(super) struct PackedLayer {
+    /// `[filters, channels, kernel]`
+    filters: [usize; 4],
+    mix: Option<Mix>,
+    combination: Combination,
+}
+
+/// The combination of input channels.
+#[derive(Clone, Debug)]
+struct Mix {
+    /// The coefficients of the channels from `kept` on, and a bias of zeros.
+    combination: Combination,
+    /// Channels that stay as they are: the primary ones, `x_primary + B · x_rest`, or none.
+    kept: usize,
+    /// Channel `i` of the primary and the other ones is input channel `order[i]`.
+    order: Option<Vec<usize>>,
+}
+
+impl PackedLayer {
+    /// A dense convolution.
+    ///
+    /// # Shapes
+    /// - weight: `[filters, channels, height, width]`
+    pub(super) fn dense(weight: Tensor<4>, bias: Option<Tensor<1>>) -> Self {
+        Self::new(weight, None, None, bias)
+    }
+
+    pub(super) fn linear(layer: &LinearConv2d) -> Self {
+        let bias = layer.bias.as_ref().map(|bias| bias.val());
+        let factors = Some(layer.coefficients.factors());
+        let order = layer.order.as_ref().map(|order| indices(order.val()));
+        let packed = Self::new(layer.primary.val(), factors, order, bias);
+        let mix = Mix::of(layer);
+        Self { mix, ..packed }
+    }
+
+    fn new(
+        weight: Tensor<4>,
+        factors: Option<Factors>,
+        order: Option<Vec<usize>>,
+        bias: Option<Tensor<1>>,
+    ) -> Self {
+        let filters = weight.dims();
+        let count = filters[0] + factors.as_ref().map_or(0, Factors::secondary);
+        let bias = bias.map_or_else(|| vec![0.0; count], values);
+        // The channels of a tap lie beside each other, as those of a pixel do.
+        let weight = values(weight.permute([0, 2, 3, 1]));
+        Self {
+            filters,
+            mix: None,
+            combination: Combination {
+                filters: Panels::new(&weight, filters[0]),
+                coefficients: factors.map(|Factors { row, column }| Coefficients {
+                    row: row.map(matrix),
+                    column: matrix(column),
+                }),
+                order,
+                bias,
+            },
+        }
+    }
+
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    /// - images: `[count, height_in, width_in, channels_in]`
+    /// - shortcut, output: `[count, height_out, width_out, channels_out]`
+    pub(super) fn forward(
+        &self,
+        images: &Images,
+        options: &ConvOptions<2>,
+        shortcut: Option<&Images>,
+        relu: bool,
+    ) -> Images {
+        let [count, height, width, _] = images.size;
+        let mixed = self.mix.as_ref().map(|mix| mix.forward(images));
+        let images: &[f32] = mixed.as_deref().unwrap_or(images.values());
+        let channels = self.filters[1];
+        let geometry = Geometry::new([count, channels, height, width], self.filters, options);
+        let zeros = vec![0.0; channels];
+        let outputs = self.combination.outputs();
+        let mut values = vec![0.0; count * geometry.output_plane() * outputs];
+        self.combination
+            .pixels()
+            .for_each(&mut values, |pixels, values, shared| {
+                let shortcut = shortcut.map(|shortcut| Shortcut {
+                    values: &shortcut.values()[pixels.start * outputs..],
+                    stride: outputs,
+                });
+                let output = Output {
+                    shortcut,
+                    relu,
+                    values,
+                };
+                let rows = Rows::of_taps(&geometry, images, pixels, &zeros);
+                if channels >= FEW_CHANNELS || geometry.taps() == 1 {
+                    return self.combination.apply(&rows, output, shared);
+                }
+                let patches = rows.patches();
+                let patches = patches.chunks_exact(geometry.filter_size());
+                self.combination
+                    .apply(&Rows::new(patches.collect()), output, shared);
+            });
+        let [height, width] = geometry.output;
+        Images::new(values, [count, height, width, outputs])
+    }
+}
+
+impl Mix {
+    fn of(layer: &LinearConv2d) -> Option<Self> {
+        let coefficients = layer.channel_coefficients.as_ref()?;
+        let [primary, others] = coefficients.dims();
+        let order = layer
+            .channel_order
+            .as_ref()
+            .map(|order| indices(order.val()));
+        let inverse = order
+            .as_deref()
+            .map(|order| inverse(order, primary + others));
+        let (coefficients, kept, order) = match inverse {
+            None => (coefficients.val(), primary, None),
+            Some(Some(order)) => (coefficients.val(), primary, Some(order)),
+            // Several input channels are one and the same, so that none is kept as it is.
+            Some(None) => (layer.channel_matrix()?, 0, None),
+        };
+        let combination = Combination {
+            filters: matrix(coefficients),
+            coefficients: None,
+            order: None,
+            bias: vec![0.0; primary],
+        };
+        Some(Self {
+            combination,
+            kept,
+            order,
+        })
+    }
+
+    /// # Shapes
+    /// - images: `[count, height, width, channels]`
+    /// - output: `[count, height, width, primary]`
+    fn forward(&self, images: &Images) -> Vec<f32> {
+        let [count, height, width, channels] = images.size;
+        let images = images.values();
+        let primary = self.combination.outputs();
+        let mut mixed = vec![0.0; count * height * width * primary];
+        self.combination
+            .pixels()
+            .for_each(&mut mixed, |pixels, values, shared| {
+                let images = &images[pixels.start * channels..pixels.end * channels];
+                let ordered: Option<Vec<f32>> = self.order.as_ref().map(|order| {
+                    let images = images.chunks_exact(channels);
+                    images
+                        .flat_map(|image| order.iter().map(|channel| image[*channel]))
+                        .collect()
+                });
+                let images = ordered.as_deref().unwrap_or(images);
+                let rest = images
+                    .chunks_exact(channels)
+                    .map(|image| &image[self.kept..]);
+                let shortcut = Shortcut {
+                    values: images,
+                    stride: channels,
+                };
+                let output = Output {
+                    shortcut: (self.kept > 0).then_some(shortcut),
+                    relu: false,
+                    values,
+                };
+                self.combination
+                    .apply(&Rows::new(rest.collect()), output, shared);
+            });
+        mixed
+    }
+}
+
+/// Where each of the numbers is in an order of them; none where one is missing.
+fn inverse(order: &[usize], count: usize) -> Option<Vec<usize>> {
+    let mut inverse = vec![None; count];
+    for (place, index) in order.iter().enumerate() {
+        inverse[*index] = Some(place);
+    }
+    inverse.into_iter().collect()
+}

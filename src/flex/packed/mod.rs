@@ -1,0 +1,136 @@
+//! Convolutions that are made for inference once: weights are packed in the order in which the
+//! product reads them, images are channels-last, and what follows a convolution is computed while
+//! its output is in the cache.
+
+mod combination;
+mod depthwise;
+mod finish;
+mod images;
+mod layer;
+mod multiply;
+mod panels;
+mod pixels;
+mod pool;
+mod rows;
+mod simd;
+mod values;
+
+use burn::nn::PaddingConfig2d;
+use burn::nn::pool::MaxPool2d;
+use burn::tensor::{DType, Tensor};
+
+use crate::conv::Conv;
+use crate::convolution::{check_reach, options};
+use crate::epilogue::Epilogue;
+use depthwise::Depthwise;
+use images::Images;
+use layer::PackedLayer;
+
+/// A convolution whose weights are packed.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    layer: Layer,
+    padding: PaddingConfig2d,
+    kernel_size: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+}
+
+#[derive(Clone, Debug)]
+enum Layer {
+    OfOneGroup(PackedLayer),
+    Depthwise(Depthwise),
+}
+
+impl Packed {
+    /// Packs a convolution of one group or of one channel in each group, on the flex backend and in f32; none
+    /// of any other.
+    pub(crate) fn new(conv: &Conv) -> Option<Self> {
+        match conv {
+            Conv::Linear(layer) if layer.is_factored() => {
+                let packs = packs(&layer.primary.val()) && layer.groups == 1;
+                packs.then(|| Self {
+                    layer: Layer::OfOneGroup(PackedLayer::linear(layer)),
+                    padding: layer.padding.clone(),
+                    kernel_size: layer.kernel_size,
+                    stride: layer.stride,
+                    dilation: layer.dilation,
+                })
+            }
+            conv => {
+                let conv = conv.to_conv2d();
+                let weight = conv.weight.val();
+                if !packs(&weight) {
+                    return None;
+                }
+                let bias = conv.bias.map(|bias| bias.val());
+                let layer = match (conv.groups, weight.dims()) {
+                    (1, _) => Layer::OfOneGroup(PackedLayer::dense(weight, bias)),
+                    (groups, [filters, 1, ..]) if filters == groups => {
+                        Layer::Depthwise(Depthwise::new(weight, bias))
+                    }
+                    _ => return None,
+                };
+                Some(Self {
+                    layer,
+                    padding: conv.padding,
+                    kernel_size: conv.kernel_size,
+                    stride: conv.stride,
+                    dilation: conv.dilation,
+                })
+            }
+        }
+    }
+
+    /// Applies the convolution and what follows it.
+    ///
+    /// # Shapes
+    /// - input: `[batch_size, channels_in, height_in, width_in]`
+    /// - output: `[batch_size, channels_out, height_out, width_out]`, channels-last in memory
+    ///
+    /// # Panics
+    /// Panics where the epilogue has a normalization.
+    pub(crate) fn forward(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
+        let Epilogue {
+            norm: None,
+            shortcut,
+            relu,
+            pool,
+        } = epilogue
+        else {
+            unreachable!("the normalization is folded into the weights");
+        };
+        let options = options(
+            &input,
+            &self.padding,
+            self.kernel_size,
+            self.stride,
+            self.dilation,
+            1,
+        );
+        check_reach(&input, self.kernel_size, &options);
+        let shortcut = shortcut.map(Images::from_maps);
+        let images = Images::from_maps(input);
+        let shortcut = shortcut.as_ref();
+        let output = match &self.layer {
+            Layer::OfOneGroup(layer) => layer.forward(&images, &options, shortcut, relu),
+            Layer::Depthwise(layer) => layer.forward(&images, &options, shortcut, relu),
+        };
+        match pool {
+            Some(pool) if is_plain(pool) => {
+                pool::max_pool2d(&output, pool.kernel_size, pool.stride).into_maps()
+            }
+            Some(pool) => pool.forward(output.into_maps()),
+            None => output.into_maps(),
+        }
+    }
+}
+
+fn packs(weight: &Tensor<4>) -> bool {
+    super::is_flex(weight) && weight.dtype() == DType::F32
+}
+
+/// Whether all windows of a pool are whole.
+fn is_plain(pool: &MaxPool2d) -> bool {
+    matches!(pool.padding, PaddingConfig2d::Valid) && pool.dilation == [1, 1] && !pool.ceil_mode
+}

@@ -1,0 +1,117 @@
+//! What a product reads for each pixel: indirection in place of im2col, as XNNPACK has it
+//! (Dukhan 2019, [arXiv 1907.02129](https://arxiv.org/abs/1907.02129)).
+
+use std::ops::Range;
+
+use super::panels::Panels;
+use crate::flex::geometry::Geometry;
+
+/// For each segment of the columns of a matrix, the values that each of some pixels has there.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    /// `[segments, pixels]`
+    slices: Vec<&'a [f32]>,
+    pixels: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// One segment.
+    pub(super) fn new(slices: Vec<&'a [f32]>) -> Self {
+        Self {
+            pixels: slices.len(),
+            slices,
+        }
+    }
+
+    /// A segment for each tap, of what the tap sees from output pixels of some images.
+    ///
+    /// # Shapes
+    /// - images: `[count, input, channels]`
+    /// - zeros: `[channels]`, what a tap sees outside of an image
+    pub(super) fn of_taps(
+        geometry: &Geometry,
+        images: &'a [f32],
+        pixels: Range<usize>,
+        zeros: &'a [f32],
+    ) -> Self {
+        let channels = geometry.channels;
+        let [height, width] = geometry.input;
+        let [rows, columns] = geometry.output;
+        // The image of each pixel and where its window would begin without padding.
+        let origins = pixels.clone().map(|pixel| {
+            let (row, column) = (pixel / columns, pixel % columns);
+            let (image, row) = (row / rows, row % rows);
+            let (y, x) = (row * geometry.stride[0], column * geometry.stride[1]);
+            (image * height, y, x)
+        });
+        let origins: Vec<_> = origins.collect();
+        let mut slices = Vec::with_capacity(geometry.taps() * pixels.len());
+        for tap in 0..geometry.taps() {
+            let [down, right] = geometry.offset(tap);
+            slices.extend(origins.iter().map(|(image, y, x)| {
+                let (y, x) = (y.wrapping_add_signed(down), x.wrapping_add_signed(right));
+                match y < height && x < width {
+                    true => &images[((image + y) * width + x) * channels..][..channels],
+                    false => zeros,
+                }
+            }));
+        }
+        Self {
+            slices,
+            pixels: pixels.len(),
+        }
+    }
+
+    /// A segment for each panel of sums that a product has computed.
+    ///
+    /// # Shapes
+    /// - sums: `[panels, pixels, rows of a panel]`
+    pub(super) fn of_sums(panels: &Panels, sums: &'a [f32], pixels: usize) -> Self {
+        let mut slices = Vec::with_capacity(panels.count() * pixels);
+        for panel in panels.iter() {
+            let sums = &sums[panel.rows.start * pixels..][..panel.width * pixels];
+            let rows = sums.chunks_exact(panel.width);
+            slices.extend(rows.map(|row| &row[..panel.rows.len()]));
+        }
+        Self { slices, pixels }
+    }
+
+    /// The values of all segments beside each other: im2col, for segments that are short.
+    ///
+    /// # Shapes
+    /// - output: `[pixels, columns]`
+    pub(super) fn patches(&self) -> Vec<f32> {
+        let mut patches = Vec::with_capacity(self.pixels * self.columns());
+        for pixel in 0..self.pixels {
+            for segment in self.segments() {
+                patches.extend_from_slice(segment[pixel]);
+            }
+        }
+        patches
+    }
+
+    pub(super) fn pixels(&self) -> usize {
+        self.pixels
+    }
+
+    /// The pixels' values of each segment.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &[&'a [f32]]> + Clone {
+        self.slices.chunks_exact(self.pixels.max(1))
+    }
+
+    /// Columns of the matrix that can be applied.
+    ///
+    /// # Panics
+    /// Panics where the pixels of a segment have different numbers of values.
+    pub(super) fn columns(&self) -> usize {
+        let lengths = self.segments().map(|segment| {
+            let length = segment.first().map_or(0, |values| values.len());
+            assert!(
+                segment.iter().all(|values| values.len() == length),
+                "values of a segment"
+            );
+            length
+        });
+        lengths.sum()
+    }
+}

@@ -1,0 +1,132 @@
+//! A convolution that is made for inference.
+
+use std::boxed::Box;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use burn::module::ParamId;
+use burn::nn::BatchNorm;
+use burn::tensor::{Device, Tensor};
+
+use crate::conv::Conv;
+use crate::cost::LayerCost;
+use crate::epilogue::Epilogue;
+#[cfg(feature = "flex")]
+use crate::flex::packed::Packed;
+
+/// What a packed convolution says where its weights are asked for.
+pub(crate) const NO_WEIGHTS: &str = "this convolution is made for inference, see \
+    `linearconv::Inference`: it cannot be trained, saved, compressed or moved. Use the model that it \
+    was made from";
+
+/// A convolution of a model that is made for [`Inference`](crate::Inference).
+#[derive(Clone, Debug)]
+pub struct PackedConv {
+    cost: LayerCost,
+    id: ParamId,
+    device: Device,
+    form: Arc<Form>,
+}
+
+/// The convolution as it was, until it runs for the first time.
+#[derive(Debug)]
+struct Form {
+    original: Mutex<Option<Conv>>,
+    made: OnceLock<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    /// The scale of the normalization that the convolution was made with.
+    norm: Option<ParamId>,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    #[cfg(feature = "flex")]
+    Packed(Packed),
+    /// Everywhere else, with the normalization that it could not be folded with.
+    Folded(Box<Conv>, Option<Box<BatchNorm>>),
+}
+
+impl PackedConv {
+    pub(crate) fn new(conv: Conv) -> Self {
+        Self {
+            cost: conv.cost(),
+            id: conv.id(),
+            device: conv.device(),
+            form: Arc::new(Form {
+                original: Mutex::new(Some(conv)),
+                made: OnceLock::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn cost(&self) -> LayerCost {
+        self.cost
+    }
+
+    pub(crate) fn id(&self) -> ParamId {
+        self.id
+    }
+
+    /// Where it computes.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// # Panics
+    /// Panics if the normalization is not that of the first call, and on a device with automatic differentiation.
+    pub(crate) fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
+        assert!(!input.device().is_autodiff(), "{NO_WEIGHTS}");
+        let norm = epilogue.norm.map(|norm| norm.gamma.id);
+        let made = self.form.made.get_or_init(|| {
+            let original = self.form.original.lock();
+            let original = original.unwrap_or_else(PoisonError::into_inner).take();
+            let original = original.expect("taken once, or lost in a panic before");
+            Made {
+                norm,
+                kernel: Kernel::new(original, epilogue.norm),
+            }
+        });
+        assert_eq!(
+            made.norm, norm,
+            "a convolution that is made for inference runs with the normalization of its first call"
+        );
+        let epilogue = Epilogue {
+            norm: None,
+            ..epilogue
+        };
+        match &made.kernel {
+            #[cfg(feature = "flex")]
+            Kernel::Packed(packed) => packed.forward(input, epilogue),
+            Kernel::Folded(conv, norm) => {
+                let norm = norm.as_deref();
+                conv.forward_with(input, Epilogue { norm, ..epilogue })
+            }
+        }
+    }
+}
+
+impl Kernel {
+    fn new(conv: Conv, norm: Option<&BatchNorm>) -> Self {
+        let folded = norm.map(|norm| {
+            let dense = || Conv::Dense(conv.to_conv2d()).folded(norm);
+            conv.folded(norm).or_else(dense)
+        });
+        match folded {
+            // Statistics that are not finite: the normalization stays a layer of its own.
+            Some(None) => Self::Folded(Box::new(conv), norm.map(|norm| Box::new(norm.clone()))),
+            Some(Some(folded)) => Self::without_norm(folded),
+            None => Self::without_norm(conv),
+        }
+    }
+
+    fn without_norm(conv: Conv) -> Self {
+        #[cfg(feature = "flex")]
+        if let Some(packed) = Packed::new(&conv) {
+            return Self::Packed(packed);
+        }
+        Self::Folded(Box::new(conv), None)
+    }
+}
