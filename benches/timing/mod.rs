@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use linearconv_zoo::backend::DeviceName;
+use linearconv_zoo::keep_freed_memory;
 
-/// A device, ready to compute; ends the program where there is none.
+/// A device, ready to compute, in a process that keeps its memory as the examples do; ends the program
+/// where there is none.
 pub fn open(name: &DeviceName) -> Device {
+    keep_freed_memory();
     name.device().unwrap_or_else(|error| {
         eprintln!("{error}");
         std::process::exit(2)

@@ -101,7 +101,7 @@ pub(crate) fn epilogue(
     let (output, moments) = Dispatch::epilogue(parts, steps);
     let statistics = moments.map(|moments| {
         let moments = Tensor::<2>::from_dispatch(moments);
-        [0, 1].map(|row| moments.clone().slice([row..row + 1]).squeeze_dim(0))
+        [0, 1].map(|row| moments.clone().narrow(0, row, 1).squeeze_dim(0))
     });
     (Tensor::from_dispatch(output), statistics)
 }

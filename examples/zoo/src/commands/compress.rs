@@ -13,6 +13,7 @@ use crate::calibration::{calibrate, first_images, normalize_again};
 use crate::cli::{Args, ConvArgs, FileArgs, TrainingArgs, points, positive, share, share_below_1};
 use crate::data::Loaders;
 use crate::files::{read_json, write_json};
+use crate::memory::keep_freed_memory;
 use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
 use crate::output::say;
 use crate::quantization::{quantize, scheme};
@@ -140,6 +141,7 @@ const INT8: &str = "int8.bpk";
 /// # Errors
 /// Whatever keeps a stage from its result; see [`Error`].
 pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
+    keep_freed_memory();
     let training = &args.training;
     let recipe = training.recipe(args.network);
     let name = format!("{}-compressed-{}", args.network, training.dataset);

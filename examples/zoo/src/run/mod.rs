@@ -25,6 +25,7 @@ use crate::Error;
 use crate::cli::{Args, TrainingArgs};
 use crate::data::{LoaderConfig, Loaders};
 use crate::files::write_json;
+use crate::memory::keep_freed_memory;
 use crate::models::{AnyNetwork, Costs, NetworkName, trainable_parameters};
 use crate::output::{exit, say};
 use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
@@ -33,6 +34,7 @@ use crate::weights::Metadata;
 /// The main function of a network's example: reads the command line, then trains and tests, or does
 /// what else it asks for.
 pub fn run(network: NetworkName) -> ExitCode {
+    keep_freed_memory();
     let args = Args::read(network);
     if !args.files.trains() {
         return exit(used(network, &args));
