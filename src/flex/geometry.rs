@@ -61,6 +61,11 @@ impl Geometry {
         self.output[0] * self.output[1]
     }
 
+    /// The size of so many channels-last outputs.
+    pub(super) fn output_size(&self, count: usize, channels: usize) -> [usize; 4] {
+        [count, self.output[0], self.output[1], channels]
+    }
+
     /// Weights of one channel of a filter.
     pub(super) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
 
-use super::images::Images;
+use super::images::{Images, check_shortcut};
 use super::pixels::Pixels;
 use super::rows::Rows;
 use super::simd::ARCH;
@@ -34,6 +34,10 @@ impl Depthwise {
         }
     }
 
+    pub(super) fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
     /// Applies the layer, as [`PackedLayer::forward`](super::layer::PackedLayer::forward).
     pub(super) fn forward(
         &self,
@@ -44,8 +48,10 @@ impl Depthwise {
     ) -> Images {
         let [count, height, width, channels] = images.size;
         let geometry = Geometry::new([count, channels, height, width], self.filters, options);
+        let size = geometry.output_size(count, channels);
+        check_shortcut(shortcut, size);
         let zeros = vec![0.0; channels];
-        let mut values = vec![0.0; count * geometry.output_plane() * channels];
+        let mut values = vec![0.0; size.iter().product()];
         let pixels = Pixels {
             outputs: channels,
             multiply_adds: self.weight.len(),
@@ -66,8 +72,7 @@ impl Depthwise {
                 output,
             });
         });
-        let [height, width] = geometry.output;
-        Images::new(values, [count, height, width, channels])
+        Images::new(values, size)
     }
 }
 

@@ -50,6 +50,19 @@ impl Images {
     }
 }
 
+/// # Panics
+/// Panics where a shortcut has another size than the output.
+pub(super) fn check_shortcut(shortcut: Option<&Images>, output: [usize; 4]) {
+    let maps = |[count, height, width, channels]: [usize; 4]| [count, channels, height, width];
+    if let Some(shortcut) = shortcut {
+        let (found, expected) = (maps(shortcut.size), maps(output));
+        assert_eq!(
+            found, expected,
+            "the shortcut has the shape {found:?}, the output of the convolution has {expected:?}"
+        );
+    }
+}
+
 /// # Shapes
 /// - maps: `[count, channels, pixels]`
 /// - output: `[count, pixels, channels]`

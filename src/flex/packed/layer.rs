@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::combination::{Coefficients, Combination, Output};
 use super::finish::Shortcut;
-use super::images::Images;
+use super::images::{Images, check_shortcut};
 use super::panels::Panels;
 use super::pixels::Pixels;
 use super::rows::Rows;
@@ -86,6 +86,13 @@ impl PackedLayer {
         }
     }
 
+    pub(super) fn channels(&self) -> usize {
+        match &self.mix {
+            Some(mix) => mix.kept + mix.combination.filters.columns(),
+            None => self.filters[1],
+        }
+    }
+
     /// Applies the layer.
     ///
     /// # Shapes
@@ -105,7 +112,9 @@ impl PackedLayer {
         let geometry = Geometry::new([count, channels, height, width], self.filters, options);
         let zeros = vec![0.0; channels];
         let outputs = self.combination.outputs();
-        let mut values = vec![0.0; count * geometry.output_plane() * outputs];
+        let size = geometry.output_size(count, outputs);
+        check_shortcut(shortcut, size);
+        let mut values = vec![0.0; size.iter().product()];
         let transformed = winograd::pays(&geometry, count * geometry.output_plane()).then(|| {
             let of = || Winograd::new(&self.combination.filters);
             self.transformed.get_or_init(of)
@@ -144,8 +153,7 @@ impl PackedLayer {
             self.combination
                 .apply(&Rows::new(patches.collect()), output, threads);
         });
-        let [height, width] = geometry.output;
-        Images::new(values, [count, height, width, outputs])
+        Images::new(values, size)
     }
 }
 

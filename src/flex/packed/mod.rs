@@ -43,6 +43,16 @@ enum Layer {
     Depthwise(Depthwise),
 }
 
+impl Layer {
+    /// Channels of the input.
+    fn channels(&self) -> usize {
+        match self {
+            Self::OfOneGroup(layer) => layer.channels(),
+            Self::Depthwise(layer) => layer.channels(),
+        }
+    }
+}
+
 impl Packed {
     /// Packs a convolution of one group or of one channel in each group, on the flex backend and in f32; none
     /// of any other.
@@ -110,6 +120,12 @@ impl Packed {
             1,
         );
         check_reach(&input, self.kernel_size, &options);
+        let channels = self.layer.channels();
+        let [_, found, _, _] = input.dims();
+        assert_eq!(
+            found, channels,
+            "the input has {found} channels, the convolution has {channels}"
+        );
         let shortcut = shortcut.map(Images::from_maps);
         let images = Images::from_maps(input);
         let shortcut = shortcut.as_ref();
