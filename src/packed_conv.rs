@@ -44,7 +44,7 @@ struct Made {
 #[derive(Debug)]
 enum Kernel {
     #[cfg(feature = "flex")]
-    Packed(Packed),
+    Packed(Box<Packed>),
     /// Everywhere else, with the normalization that it could not be folded with.
     Folded(Box<Conv>, Option<Box<BatchNorm>>),
 }
@@ -125,7 +125,7 @@ impl Kernel {
     fn without_norm(conv: Conv) -> Self {
         #[cfg(feature = "flex")]
         if let Some(packed) = Packed::new(&conv) {
-            return Self::Packed(packed);
+            return Self::Packed(Box::new(packed));
         }
         Self::Folded(Box::new(conv), None)
     }

@@ -128,7 +128,7 @@ fn fold(conv: impl Into<Conv>, norm: &BatchNorm) -> Conv {
 fn fold_layer(layer: &LinearConv2d, norm: &BatchNorm) -> LinearConv2d {
     match fold(layer.clone(), norm) {
         Conv::Linear(layer) => layer,
-        Conv::Dense(_) => panic!("a LinearConv layer stays one"),
+        _ => panic!("a LinearConv layer stays one"),
     }
 }
 

@@ -73,7 +73,7 @@ impl Network {
     fn weights(&self) -> [Vec<f64>; 2] {
         [&self.stem, &self.body].map(|conv| match conv {
             Conv::Dense(conv) => to_vec(conv.weight.val()),
-            Conv::Linear(_) => unreachable!(),
+            _ => unreachable!(),
         })
     }
 }
@@ -936,7 +936,7 @@ fn biases_move_where_outputs_are_fitted_and_stay_elsewhere() {
     let bias = |network: &Network| {
         [&network.stem, &network.body].map(|conv| match conv {
             Conv::Dense(Conv2d { bias, .. }) => to_vec(bias.as_ref().expect("a bias").val()),
-            Conv::Linear(_) => unreachable!(),
+            _ => unreachable!(),
         })
     };
     let compressed = |calibration| {
@@ -945,7 +945,7 @@ fn biases_move_where_outputs_are_fitted_and_stay_elsewhere() {
         let ids = plan.apply(network.clone()).expect("valid");
         let combined = match &ids.body {
             Conv::Dense(conv) => conv.weight.reparameterization::<CombinedFilters>(),
-            Conv::Linear(_) => None,
+            _ => None,
         };
         assert!(combined.is_some());
         bias(&ids)

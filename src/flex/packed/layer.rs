@@ -27,7 +27,7 @@ pub(super) struct PackedLayer {
     mix: Option<Mix>,
     combination: Combination,
     /// Made where it first pays.
-    transformed: OnceLock<Winograd>,
+    transformed: OnceLock<Box<Winograd>>,
 }
 
 /// The combination of input channels.
@@ -116,7 +116,7 @@ impl PackedLayer {
         check_shortcut(shortcut, size);
         let mut values = vec![0.0; size.iter().product()];
         let transformed = winograd::pays(&geometry, count * geometry.output_plane()).then(|| {
-            let of = || Winograd::new(&self.combination.filters);
+            let of = || Box::new(Winograd::new(&self.combination.filters));
             self.transformed.get_or_init(of)
         });
         let division = self.combination.pixels();

@@ -39,7 +39,7 @@ pub(crate) struct Packed {
 
 #[derive(Clone, Debug)]
 enum Layer {
-    OfOneGroup(PackedLayer),
+    OfOneGroup(Box<PackedLayer>),
     Depthwise(Depthwise),
 }
 
@@ -61,7 +61,7 @@ impl Packed {
             Conv::Linear(layer) if layer.is_factored() => {
                 let packs = packs(&layer.primary.val()) && layer.groups == 1;
                 packs.then(|| Self {
-                    layer: Layer::OfOneGroup(PackedLayer::linear(layer)),
+                    layer: Layer::OfOneGroup(Box::new(PackedLayer::linear(layer))),
                     padding: layer.padding.clone(),
                     kernel_size: layer.kernel_size,
                     stride: layer.stride,
@@ -76,7 +76,7 @@ impl Packed {
                 }
                 let bias = conv.bias.map(|bias| bias.val());
                 let layer = match (conv.groups, weight.dims()) {
-                    (1, _) => Layer::OfOneGroup(PackedLayer::dense(weight, bias)),
+                    (1, _) => Layer::OfOneGroup(Box::new(PackedLayer::dense(weight, bias))),
                     (groups, [filters, 1, ..]) if filters == groups => {
                         Layer::Depthwise(Depthwise::new(weight, bias))
                     }

@@ -77,6 +77,10 @@ impl Block<'_> {
     }
 
     /// Keeps the sums of the pixels, of so many vectors each, in registers.
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "what the compiler has to unroll is to be seen"
+    )]
     #[inline(always)]
     fn multiply<S: Simd, const VECTORS: usize, const PIXELS: usize>(self, simd: S) {
         let lanes = S::F32_LANES;
@@ -109,17 +113,9 @@ impl Block<'_> {
                 }
             }
         }
-        for pixel in 0..PIXELS {
-            for vector in 0..VECTORS {
-                // SAFETY: the sums have so many vectors, see above.
-                unsafe {
-                    let start = self
-                        .sums
-                        .as_mut_ptr()
-                        .add((pixel * VECTORS + vector) * lanes);
-                    ptr::write_unaligned(start.cast::<S::f32s>(), sums[pixel][vector]);
-                }
-            }
+        let outputs = self.sums.chunks_exact_mut(lanes);
+        for (output, sum) in outputs.zip(sums.as_flattened()) {
+            S::as_mut_simd_f32s(output).0[0] = *sum;
         }
     }
 }
