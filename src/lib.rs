@@ -89,6 +89,11 @@ struct CompressionGuide;
 #[doc = include_str!("../docs/import.md")]
 struct ImportGuide;
 
+/// Runs the example of the page on inference.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../docs/inference.md")]
+struct InferenceGuide;
+
 mod channels;
 mod coefficients;
 #[cfg(feature = "fit")]

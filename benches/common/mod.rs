@@ -94,7 +94,9 @@ impl Report {
             .filter(|row| row["name"].as_str().is_some_and(&choose))
             .map(|row| {
                 let ratios = row["ratios"].as_array().into_iter().flatten();
-                ratios.filter_map(Value::as_f64).collect()
+                // JSON has no number for what did not run.
+                let ratio = |ratio: &Value| ratio.as_f64().unwrap_or(f64::NAN);
+                ratios.map(ratio).collect()
             })
             .collect();
         if chosen.is_empty() {

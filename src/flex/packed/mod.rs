@@ -129,14 +129,19 @@ impl Packed {
         let shortcut = shortcut.map(Images::from_maps);
         let images = Images::from_maps(input);
         let shortcut = shortcut.as_ref();
-        let output = match &self.layer {
-            Layer::OfOneGroup(layer) => layer.forward(&images, &options, shortcut, relu),
-            Layer::Depthwise(layer) => layer.forward(&images, &options, shortcut, relu),
-        };
-        match pool {
-            Some(pool) if is_plain(pool) => {
-                pool::max_pool2d(&output, pool.kernel_size, pool.stride).into_maps()
+        let plain = pool.filter(|pool| is_plain(pool));
+        // A thread of the pool: from outside, each of several products would have to enter it.
+        let output = rayon::scope(|_| {
+            let output = match &self.layer {
+                Layer::OfOneGroup(layer) => layer.forward(&images, &options, shortcut, relu),
+                Layer::Depthwise(layer) => layer.forward(&images, &options, shortcut, relu),
+            };
+            match plain {
+                Some(pool) => pool::max_pool2d(&output, pool.kernel_size, pool.stride),
+                None => output,
             }
+        });
+        match pool.filter(|_| plain.is_none()) {
             Some(pool) => pool.forward(output.into_maps()),
             None => output.into_maps(),
         }
