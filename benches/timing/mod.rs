@@ -41,7 +41,8 @@ pub fn medians(contestants: &mut [Contestant], turns: usize, row: Duration) -> V
     times.into_iter().map(median).collect()
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// The middle one of some times.
+pub fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::Device;
 use burn::tensor::activation::softmax;
+use linearconv::Inference;
 
 use crate::Error;
 use crate::cli::{Args, FileArgs};
 use crate::data::{DatasetName, read_image};
-use crate::models::{Network, NetworkName, trainable_parameters};
+use crate::models::{AnyNetwork, Network, NetworkName, trainable_parameters};
 use crate::train::accuracy;
 use crate::weights::{Loaded, Metadata, export, load};
 
@@ -30,9 +30,10 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
     let loaded = load_for(network, file, training.dataset, &device.clone().autodiff())?;
     let mut text = String::new();
     let mut metadata = loaded.metadata_of(network);
+    let asked = Inference::new(loaded.network.clone());
     if files.evaluate {
         let loaders = super::load(training, &training.recipe(network), 0, device)?;
-        let accuracy = accuracy(&loaded.network.valid(), loaders.test.as_ref())?;
+        let accuracy = accuracy(&*asked, loaders.test.as_ref())?;
         let parameters = trainable_parameters(&loaded.network);
         let _ = writeln!(text, "network       {network} of {}", file.display());
         let _ = writeln!(text, "parameters    {parameters}");
@@ -41,7 +42,7 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
         metadata = metadata.with_test(training.dataset, accuracy);
     }
     for image in &files.predict {
-        let answer = answer(&loaded, image, training.dataset, device)?;
+        let answer = answer(&asked, image, training.dataset, device)?;
         let _ = writeln!(text, "{}: {answer}", image.display());
     }
     files.write_export(loaded, metadata)?;
@@ -77,13 +78,13 @@ pub(crate) fn load_for(
 
 /// The likeliest classes of an image.
 fn answer(
-    loaded: &Loaded,
+    network: &AnyNetwork,
     image: &Path,
     dataset: DatasetName,
     device: &Device,
 ) -> Result<String, Error> {
     let image = read_image(image, dataset, device)?;
-    let scores = loaded.network.valid().forward(image);
+    let scores = network.forward(image);
     let shares = softmax(scores, 1).try_to_vec_as::<f32>();
     let shares = shares.map_err(|error| Error::Training(error.to_string()))?;
     let mut classes: Vec<(usize, f32)> = shares.into_iter().enumerate().collect();
