@@ -38,6 +38,7 @@ const WARM_UP: Duration = Duration::from_millis(20);
 fn main() {
     place::enter_root();
     let args = Args::parse();
+    linearconv_zoo::keep_freed_memory();
     let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
     let both = LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5);
     let policies = [

@@ -110,6 +110,7 @@ impl PackedConv {
 
 impl Kernel {
     fn new(conv: Conv, norm: Option<&BatchNorm>) -> Self {
+        let conv = conv.as_it_runs();
         let folded = norm.map(|norm| {
             let dense = || Conv::Dense(conv.to_conv2d()).folded(norm);
             conv.folded(norm).or_else(dense)

@@ -8,8 +8,8 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use linearconv::{
-    CoefficientsConfig, Conv, ConvConfig, Epilogue, Evaluation, Inference, LinearConv2d,
-    LinearConv2dConfig,
+    CoefficientsConfig, Conv, ConvConfig, Epilogue, Evaluation, Inference, LinearConv,
+    LinearConv2d, LinearConv2dConfig,
 };
 
 use common::values;
@@ -191,6 +191,35 @@ fn depthwise_and_grouped_layers_too() {
     }
 }
 
+/// Winograd's transform where the padding is not that of the usual 3×3 convolution.
+#[test]
+fn paddings_of_every_kind() {
+    let paddings = [
+        (PaddingConfig2d::Valid, [16, 15]),
+        (PaddingConfig2d::Explicit(0, 2, 1, 0), [17, 17]),
+        (PaddingConfig2d::Explicit(3, 1, 0, 2), [19, 18]),
+    ];
+    for (padding, [height, width]) in paddings {
+        for count in [1, 3] {
+            let layer = Conv2dConfig::new([17, 40], [3, 3]).with_padding(padding.clone());
+            let block = Block {
+                conv: ConvConfig::dense().with_layer(layer).init(&Device::flex()),
+                norm: None,
+                pool: None,
+                shortcut: true,
+                relu: true,
+            };
+            let output = [count, 40, height, width];
+            check(
+                block,
+                [count, 17, 18, 17],
+                output,
+                &format!("{padding:?}, {count}"),
+            );
+        }
+    }
+}
+
 /// A layer of 6 channels and 10 filters.
 fn layer() -> LinearConv2d {
     LinearConv2dConfig::new([6, 10], [3, 3])
@@ -260,6 +289,21 @@ fn pools_of_every_kind() {
         };
         check(block, [2, 6, 9, 8], [2, 10, 8, 4], &format!("pool {index}"));
     }
+}
+
+/// A dense layer that a reparameterization split runs as the layer that it is, not as a dense one.
+#[test]
+fn a_layer_that_was_split_stays_so() {
+    let device = Device::flex();
+    let conv = Conv2dConfig::new([32, 64], [3, 3]).init(&device);
+    let conv = conv.apply_reparameterization(LinearConv::new(CoefficientsConfig::Full));
+    let layer = LinearConv2d::from_reparameterized(&conv).expect("split");
+    let images = tensor([1, 32, 9, 9], 1, DType::F32);
+    let output = |conv: Conv| Inference::new(conv).forward(images.clone()).into_data();
+    let (split, linear) = (output(conv.clone().into()), output(layer.clone().into()));
+    split.assert_eq(&linear, true);
+    let dense = output(layer.to_conv2d().into());
+    assert_ne!(split, dense, "rounding tells them apart");
 }
 
 /// Convolutions one behind the other read channels-last maps; other layers of Burn read them too.
