@@ -3,44 +3,62 @@
 mod counting;
 mod networks;
 
+use std::process::Command;
+
 use burn::module::Module;
 use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use clap::Parser;
 use linearconv::{CoefficientsConfig, ConvConfig, Inference, LinearConv2dConfig, without_kernel};
-use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
+use linearconv_zoo::models::{Network, NetworkName};
 
 /// Print the memory in MiB that networks take on flex at the most, weights included: a training step by
 /// Adam, and a single image by a model that is made for inference, the first time and from then on. A
-/// counting allocator tells.
+/// counting allocator tells. Every figure is from a process of its own.
 #[derive(Parser)]
 struct Args {
+    /// Measure one way of one network.
+    #[arg(long, hide = true, num_args = 3)]
+    measure: Vec<usize>,
+
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
+const NETWORKS: [NetworkName; 2] = [NetworkName::Vgg11, NetworkName::ResNet18];
+const POLICIES: [&str; 3] = ["dense", "rank 10", "both sides"];
 const BATCH: usize = 50;
 
+/// What a process measures.
+const WAYS: [fn(NetworkName, ConvConfig) -> Vec<usize>; 3] = [
+    |network, conv| without_kernel(|| training(network, conv)),
+    training,
+    inference,
+];
+
 fn main() {
-    Args::parse();
-    let full = LinearConv2dConfig::new([0, 0], [0, 0]);
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
-    let contestants = [
-        ("dense", ConvConfig::dense()),
-        ("rank 10", ConvConfig::auto(rank_10)),
-        ("both sides", ConvConfig::Auto(full.with_channel_ratio(0.5))),
+    let args = Args::parse();
+    if let [network, policy, way] = args.measure[..] {
+        let bytes = WAYS[way](NETWORKS[network], conv(POLICIES[policy]));
+        let bytes: Vec<String> = bytes.iter().map(usize::to_string).collect();
+        return println!("{}", bytes.join(" "));
+    }
+    let columns = [
+        "weights",
+        "training step, Burn",
+        "training step",
+        "first image",
+        "next image",
+        "next image / weights",
     ];
-    println!(
-        "| MiB | weights | training step, Burn | training step | first image | next image | next image / weights |"
-    );
-    println!("|---|---:|---:|---:|---:|---:|---:|");
-    for network in [NetworkName::Vgg11, NetworkName::ResNet18] {
-        for (name, conv) in &contestants {
-            let init = |device: &Device| networks::init(network, conv.clone(), device);
-            let burns = without_kernel(|| training(init(&Device::flex().autodiff())));
-            let step = training(init(&Device::flex().autodiff()));
-            let [weights, first, next] = inference(init(&Device::flex()));
+    println!("| MiB | {} |", columns.join(" | "));
+    println!("|---|{}", "---:|".repeat(columns.len()));
+    for (index, network) in NETWORKS.into_iter().enumerate() {
+        for (policy, name) in POLICIES.into_iter().enumerate() {
+            let [burns, step] = [0, 1].map(|way| in_a_process([index, policy, way])[0]);
+            let of_image = in_a_process([index, policy, 2]);
+            let [weights, first, next] = [0, 1, 2].map(|place| of_image[place]);
             let mebibytes = |bytes: usize| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
             println!(
                 "| {network}, {name} | {} | {:.2} |",
@@ -53,14 +71,36 @@ fn main() {
     }
 }
 
+fn conv(policy: &str) -> ConvConfig {
+    match policy {
+        "rank 10" => ConvConfig::auto(CoefficientsConfig::LowRank { rank: 10 }),
+        "both sides" => {
+            ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5))
+        }
+        _ => ConvConfig::dense(),
+    }
+}
+
+fn in_a_process(which: [usize; 3]) -> Vec<usize> {
+    let program = std::env::current_exe().expect("this program");
+    let which = which.map(|index| index.to_string());
+    let output = Command::new(program).arg("--measure").args(which).output();
+    let output = output.expect("started");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let bytes = String::from_utf8_lossy(&output.stdout);
+    let bytes = bytes.split_whitespace().map(str::parse);
+    bytes.collect::<Result<_, _>>().expect("bytes")
+}
+
 /// The most of the third step: the first ones allocate what the optimizer keeps.
-fn training(network: AnyNetwork) -> usize {
-    let before = counting::now();
+fn training(network: NetworkName, conv: ConvConfig) -> Vec<usize> {
     let device = Device::flex().autodiff();
     let (images, labels) = (
         networks::images(BATCH, &device),
         networks::labels(BATCH, &device),
     );
+    let network = networks::init(network, conv, &device);
     let mut trainer = (network, AdamConfig::new().init());
     for _ in 0..2 {
         let (network, optimizer) = trainer;
@@ -68,29 +108,21 @@ fn training(network: AnyNetwork) -> usize {
     }
     let (network, optimizer) = trainer;
     let step = || networks::step(network, optimizer, &images, &labels, false);
-    let (most, trained) = counting::most(step);
-    drop(trained);
-    most.saturating_sub(before)
+    let (most, _) = counting::most(step);
+    vec![most]
 }
 
 /// The weights of the network, and the most memory of the first image and of a later one.
-fn inference(network: AnyNetwork) -> [usize; 3] {
+fn inference(network: NetworkName, conv: ConvConfig) -> Vec<usize> {
     let device = Device::flex();
     let images = networks::images(1, &device);
-    // Parameters are lazy: before the first image there are none.
-    drop(network.forward(images.clone()));
-    let with_weights = counting::now();
+    let network = networks::init(network, conv, &device);
     let weights = 4 * network.num_params();
-    let others = with_weights.saturating_sub(weights);
     let (first, network) = counting::most(|| {
         let network = Inference::new(network);
         drop(network.forward(images.clone()));
         network
     });
     let (next, _) = counting::most(|| network.forward(images.clone()));
-    [
-        weights,
-        first.saturating_sub(others),
-        next.saturating_sub(others),
-    ]
+    vec![weights, first, next]
 }

@@ -202,7 +202,8 @@ impl Conv {
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     ///
     /// # Panics
-    /// As [`Conv2d::forward`] and [`LinearConv2d::forward`].
+    /// As [`Conv2d::forward`] and [`LinearConv2d::forward`]; one that is made for inference as
+    /// [`Inference`](crate::Inference) says.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         #[cfg(feature = "fit")]
         let watched = is_watched().then(|| input.clone());

@@ -16,7 +16,7 @@ std::thread_local! {
 /// the first time, on the device of its weights:
 /// - A normalization in its [`Epilogue`](crate::Epilogue) is folded into it
 ///   ([`Conv::folded`](crate::Conv::folded)).
-/// - With the feature `flex`, on Burn's flex backend, in f32 and with one group, the weights are packed in
+/// - With the feature `flex`, on Burn's flex backend, in f32, with one group or depthwise, the weights are packed in
 ///   the order in which the kernel reads them, and the original weights are dropped. Its outputs are
 ///   channels-last in memory, which the next `Conv` reads as they are. Bias, shortcut, ReLU and pooling
 ///   follow while the output is in the cache.
@@ -25,8 +25,13 @@ std::thread_local! {
 /// All other layers of the model stay as they are.
 ///
 /// It is no Burn module, so that it cannot be trained or saved by mistake: train and save the
-/// model that it is made from, which `clone()` keeps. A clone of the model in it still has Burn's methods;
-/// what would visit its weights panics with a message that says so.
+/// model that it is made from, which `clone()` keeps.
+///
+/// # Panics
+/// The model in it still has Burn's methods. What would visit its weights panics with a message that says
+/// so, `num_params` too. A `Conv` panics where it runs with another normalization than the first time, on a
+/// device with automatic differentiation, and in another float type than that of its weights. The
+/// normalization is known by the identity of its scale; what is changed in it later has no effect.
 ///
 /// ```
 /// use burn::module::Module;

@@ -15,7 +15,8 @@ use crate::flex::packed::Packed;
 
 /// What a packed convolution says where its weights are asked for.
 pub(crate) const NO_WEIGHTS: &str = "this convolution is made for inference, see \
-    `linearconv::Inference`: it cannot be trained, saved, compressed or moved. Use the model that it \
+    `linearconv::Inference`: it has no parameters to be trained, saved, counted, compressed or moved. \
+    Use the model that it \
     was made from";
 
 /// A convolution of a model that is made for [`Inference`](crate::Inference).
@@ -80,15 +81,8 @@ impl PackedConv {
     pub(crate) fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         assert!(!input.device().is_autodiff(), "{NO_WEIGHTS}");
         let norm = epilogue.norm.map(|norm| norm.gamma.id);
-        let made = self.form.made.get_or_init(|| {
-            let original = self.form.original.lock();
-            let original = original.unwrap_or_else(PoisonError::into_inner).take();
-            let original = original.expect("taken once, or lost in a panic before");
-            Made {
-                norm,
-                kernel: Kernel::new(original, epilogue.norm),
-            }
-        });
+        let made = self.form.made.get();
+        let made = made.unwrap_or_else(|| self.make(epilogue.norm));
         assert_eq!(
             made.norm, norm,
             "a convolution that is made for inference runs with the normalization of its first call"
@@ -105,6 +99,27 @@ impl PackedConv {
                 conv.forward_with(input, Epilogue { norm, ..epilogue })
             }
         }
+    }
+
+    /// Makes the convolution with the normalization of the first call. Nothing is locked meanwhile: a
+    /// thread that waits for others may begin a call of the same convolution. Several that begin at once
+    /// all make it, and one of the results stays.
+    fn make(&self, norm: Option<&BatchNorm>) -> &Made {
+        let original = || {
+            let original = self.form.original.lock();
+            original.unwrap_or_else(PoisonError::into_inner)
+        };
+        let conv = original().clone();
+        if let Some(conv) = conv {
+            let made = Made {
+                norm: norm.map(|norm| norm.gamma.id),
+                kernel: Kernel::new(conv, norm),
+            };
+            let _ = self.form.made.set(made);
+            *original() = None;
+        }
+        let made = self.form.made.get();
+        made.expect("the original is dropped once it is made")
     }
 }
 

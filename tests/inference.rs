@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::module::{Module, Param, RunningState};
 use burn::nn::conv::Conv2dConfig;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -428,6 +430,62 @@ fn it_is_not_run_with_another_normalization() {
         ..block
     };
     other.forward(images.clone(), &images);
+}
+
+/// What a first call panics on, a second one may do right.
+#[test]
+fn a_first_call_that_panics_loses_nothing() {
+    let images = tensor([1, 6, 9, 8], 1, DType::F32);
+    let block = Block {
+        conv: layer().into(),
+        norm: Some(norm(10)),
+        pool: None,
+        shortcut: false,
+        relu: false,
+    };
+    let expected = block.forward(images.clone(), &images).into_data();
+    let block = (*Inference::new(block)).clone();
+    let wrong = norm(9);
+    let call = || {
+        block
+            .conv
+            .forward_with(images.clone(), Epilogue::new().with_norm(&wrong))
+    };
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+    let output = block.forward(images.clone(), &images).into_data();
+    output.assert_approx_eq::<f32>(&expected, Default::default());
+}
+
+#[test]
+#[should_panic(expected = "the order names filter 10 of 10")]
+fn an_order_of_what_is_not_there_is_refused() {
+    let mut layer = layer();
+    layer.order = order([1, 4, 7, 0, 3, 6, 9, 2, 5, 10]);
+    Inference::new(Conv::from(layer)).forward(Tensor::zeros([1, 6, 9, 8], &Device::flex()));
+}
+
+#[test]
+#[should_panic(expected = "the bias has 12 values, there are 10 filters")]
+fn a_bias_of_another_length_is_refused() {
+    let mut layer = layer();
+    layer.bias = Some(Param::from_tensor(tensor([12], 1, DType::F32)));
+    Inference::new(Conv::from(layer)).forward(Tensor::zeros([1, 6, 9, 8], &Device::flex()));
+}
+
+#[test]
+#[should_panic(expected = "takes maps in F32")]
+fn an_input_of_another_type_is_refused() {
+    let images = tensor([1, 6, 9, 8], 1, DType::F64);
+    Inference::new(Conv::from(layer())).forward(images);
+}
+
+#[test]
+#[should_panic(expected = "smaller than the windows of the pool")]
+fn a_pool_larger_than_the_maps_is_refused() {
+    let pool = MaxPool2dConfig::new([9, 2]).init();
+    let conv = Inference::new(Conv::from(layer()));
+    let images = Tensor::zeros([1, 6, 9, 8], &Device::flex());
+    conv.forward_with(images, Epilogue::new().with_max_pool(&pool));
 }
 
 #[test]

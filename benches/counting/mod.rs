@@ -27,14 +27,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes that are allocated now.
-pub fn now() -> usize {
-    NOW.load(Ordering::Relaxed)
-}
-
 /// The most bytes that were allocated at a time while `work` ran, and its result.
 pub fn most<T>(work: impl FnOnce() -> T) -> (usize, T) {
-    MOST.store(now(), Ordering::Relaxed);
+    MOST.store(NOW.load(Ordering::Relaxed), Ordering::Relaxed);
     let result = work();
     (MOST.load(Ordering::Relaxed), result)
 }

@@ -39,7 +39,8 @@ std::thread_local! {
 /// Runs `work` by the operations of Burn alone, without this crate's kernel for the flex backend: to
 /// compare the two, as `torch.backends.mkldnn.flags(enabled=False)` does in PyTorch.
 ///
-/// It holds for convolutions that this thread starts within `work`, and for their backward passes.
+/// It holds for convolutions that this thread starts within `work`, and for their backward passes. A model
+/// that is made for [`Inference`](crate::Inference) keeps its kernel.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -108,7 +109,10 @@ pub(crate) fn linear_conv2d(
     Tensor::from_dispatch(Dispatch::linear_conv2d(operands, order, options))
 }
 
-/// The values of an order of filters.
+/// The values of an order of so many filters.
+///
+/// # Panics
+/// Panics on an order that names a filter that is not there.
 fn to_indices(order: Tensor<1, Int>, count: usize) -> Vec<usize> {
     let order = order.try_to_vec_as::<i64>();
     let order = order.expect("the values of an order").into_iter();

@@ -61,6 +61,8 @@ impl Moments {
 
     /// The biased variance, which divides by the count.
     pub(super) fn variance(self) -> f64 {
-        (self.squares / self.count).max(0.0)
+        let variance = self.squares / self.count;
+        // What is no number stays so.
+        if variance < 0.0 { 0.0 } else { variance }
     }
 }

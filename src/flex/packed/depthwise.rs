@@ -4,11 +4,12 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 use pulp::{Simd, WithSimd};
 
+use super::finish::follow;
 use super::images::{Images, check_shortcut};
 use super::pixels::Pixels;
 use super::rows::Rows;
 use super::simd::ARCH;
-use super::values::values;
+use super::values::{bias as bias_of, values};
 use crate::flex::geometry::Geometry;
 
 /// A convolution with as many groups as channels in and out.
@@ -30,7 +31,7 @@ impl Depthwise {
         Self {
             filters,
             weight: values(weight.permute([2, 3, 1, 0])),
-            bias: bias.map_or_else(|| vec![0.0; filters[0]], values),
+            bias: bias_of(bias, filters[0]),
         }
     }
 
@@ -112,18 +113,8 @@ impl WithSimd for Apply<'_> {
                     taps.map(|(segment, weight)| segment[pixel][channel] * weight[channel]);
                 *output = products.fold(scalar_bias[index], |sum, product| sum + product);
             }
-            if let Some(shortcut) = self.shortcut {
-                let shortcut = &shortcut[pixel * channels..][..channels];
-                for (output, value) in output.iter_mut().zip(shortcut) {
-                    *output += *value;
-                }
-            }
-            if self.relu {
-                for output in output {
-                    // What is no number stays so.
-                    *output = if *output < 0.0 { 0.0 } else { *output };
-                }
-            }
+            let shortcut = self.shortcut.map(|shortcut| &shortcut[pixel * channels..]);
+            follow(output, shortcut, self.relu);
         }
     }
 }

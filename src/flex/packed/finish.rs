@@ -82,18 +82,25 @@ impl WithSimd for Finish<'_> {
                     }
                 }
             }
-            if let Some(Shortcut { values, stride }) = shortcut {
-                let values = &values[pixel * stride..][..outputs];
-                for (output, value) in output.iter_mut().zip(values) {
-                    *output += *value;
-                }
-            }
-            if relu {
-                for output in output {
-                    // What is no number stays so.
-                    *output = if *output < 0.0 { 0.0 } else { *output };
-                }
-            }
+            let shortcut = shortcut.map(|shortcut| &shortcut.values[pixel * shortcut.stride..]);
+            follow(output, shortcut, relu);
+        }
+    }
+}
+
+/// Adds the first values of a shortcut to the outputs of a pixel, and applies ReLU.
+#[inline(always)]
+pub(super) fn follow(output: &mut [f32], shortcut: Option<&[f32]>, relu: bool) {
+    if let Some(shortcut) = shortcut {
+        let shortcut = &shortcut[..output.len()];
+        for (output, value) in output.iter_mut().zip(shortcut) {
+            *output += *value;
+        }
+    }
+    if relu {
+        for output in output {
+            // What is no number stays so.
+            *output = if *output < 0.0 { 0.0 } else { *output };
         }
     }
 }

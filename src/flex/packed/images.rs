@@ -2,7 +2,9 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
+
+use crate::flex::is_flex;
 
 /// Images of shape `[count, height, width, channels]`.
 #[derive(Clone, Debug)]
@@ -19,10 +21,20 @@ impl Images {
         }
     }
 
-    /// From maps of shape `[count, channels, height, width]`. What is channels-last in memory is not copied.
+    /// From maps of shape `[count, channels, height, width]`. What is channels-last in memory is not
+    /// copied.
+    ///
+    /// # Panics
+    /// Panics on maps of another backend or another type than the packed weights.
     pub(super) fn from_maps(maps: Tensor<4>) -> Self {
         let [count, channels, height, width] = maps.dims();
         let size = [count, height, width, channels];
+        let (device, dtype) = (maps.device(), maps.dtype());
+        assert!(
+            is_flex(&maps) && !device.is_autodiff() && dtype == DType::F32,
+            "a convolution that is made for inference takes maps in F32 on the flex backend without \
+             automatic differentiation, as its weights are; these are {dtype:?} on {device:?}"
+        );
         let maps = match maps.into_dispatch().kind {
             DispatchTensorKind::Flex(maps) => maps.float(),
             _ => unreachable!("a tensor of the flex backend"),

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor};
 
 use super::combination::{Coefficients, Combination, Output};
 use super::finish::Shortcut;
@@ -11,7 +11,7 @@ use super::images::{Images, check_shortcut};
 use super::panels::Panels;
 use super::pixels::Pixels;
 use super::rows::Rows;
-use super::values::{indices, matrix, values};
+use super::values::{self, matrix};
 use super::winograd::{self, Winograd};
 use crate::coefficients::Factors;
 use crate::flex::geometry::Geometry;
@@ -19,6 +19,7 @@ use crate::linear_conv2d::LinearConv2d;
 
 /// Fewer channels than this are copied together, for all taps of a pixel: a tap of them would be too short a loop.
 const FEW_CHANNELS: usize = 16;
+
 /// A convolution of one group, its weights packed. Tensors are channels-last.
 #[derive(Clone, Debug)]
 pub(super) struct PackedLayer {
@@ -53,7 +54,7 @@ impl PackedLayer {
     pub(super) fn linear(layer: &LinearConv2d) -> Self {
         let bias = layer.bias.as_ref().map(|bias| bias.val());
         let factors = Some(layer.coefficients.factors());
-        let order = layer.order.as_ref().map(|order| indices(order.val()));
+        let order = layer.order.as_ref().map(|order| order.val());
         let packed = Self::new(layer.primary.val(), factors, order, bias);
         let mix = Mix::of(layer);
         Self { mix, ..packed }
@@ -62,14 +63,15 @@ impl PackedLayer {
     fn new(
         weight: Tensor<4>,
         factors: Option<Factors>,
-        order: Option<Vec<usize>>,
+        order: Option<Tensor<1, Int>>,
         bias: Option<Tensor<1>>,
     ) -> Self {
         let filters = weight.dims();
         let count = filters[0] + factors.as_ref().map_or(0, Factors::secondary);
-        let bias = bias.map_or_else(|| vec![0.0; count], values);
+        let bias = values::bias(bias, count);
+        let order = order.map(|order| values::indices(order, count));
         // The channels of a tap lie beside each other, as those of a pixel do.
-        let weight = values(weight.permute([0, 2, 3, 1]));
+        let weight = values::values(weight.permute([0, 2, 3, 1]));
         Self {
             filters,
             mix: None,
@@ -164,7 +166,7 @@ impl Mix {
         let order = layer
             .channel_order
             .as_ref()
-            .map(|order| indices(order.val()));
+            .map(|order| values::indices(order.val(), primary + others));
         let inverse = order
             .as_deref()
             .map(|order| inverse(order, primary + others));

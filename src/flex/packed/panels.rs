@@ -1,12 +1,13 @@
 //! Matrices that are packed once, in the order in which a product reads them.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::simd::PANEL;
 
 /// A matrix in panels of rows, of two vectors each. In a panel the columns lie one after the other. A
 /// last panel of few rows is one vector wide. Rows that are missing there are zero.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Panels {
     rows: usize,
     columns: usize,
@@ -86,6 +87,13 @@ impl Panels {
     /// All panels, without their values.
     pub(super) fn iter(&self) -> impl Iterator<Item = Panel> + use<> {
         panels(self.rows)
+    }
+}
+
+/// Its size: there may be millions of values.
+impl fmt::Debug for Panels {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "Panels({}x{})", self.rows, self.columns)
     }
 }
 

@@ -13,6 +13,11 @@ use super::simd::ARCH;
 /// - output: `[count, pooled_height, pooled_width, channels]`
 pub(super) fn max_pool2d(images: &Images, kernel: [usize; 2], stride: [usize; 2]) -> Images {
     let [count, height, width, channels] = images.size;
+    assert!(
+        height >= kernel[0] && width >= kernel[1],
+        "maps of {:?} pixels are smaller than the windows of the pool, {kernel:?}",
+        [height, width]
+    );
     let pooled = |size: usize, axis: usize| (size - kernel[axis]) / stride[axis] + 1;
     let [rows, columns] = [pooled(height, 0), pooled(width, 1)];
     let mut values = vec![0.0; count * rows * columns * channels];

@@ -23,6 +23,9 @@ const PRODUCTS: usize = 16;
 /// Output pixels from which on the transformed weights, which are 16 / 9 of the others, are read
 /// often enough.
 const WORTH_TRANSFORMING: usize = 256;
+/// Values of the input behind the output pixels that one thread computes together, at the most: four times
+/// as many are transformed ones, in scratch memory.
+const MOST_VALUES: usize = 1 << 18;
 
 /// Filters as they multiply transformed tiles.
 #[derive(Clone, Debug)]
@@ -31,11 +34,16 @@ pub(super) struct Winograd {
     filters: [Panels; PRODUCTS],
 }
 
-/// Whether these filters are to be transformed for so many output pixels.
+/// Whether these filters are to be transformed for so many output pixels, of which each thread gets some.
 pub(super) fn pays(geometry: &Geometry, pixels: usize) -> bool {
     let plain =
         geometry.kernel == [3, 3] && geometry.stride == [1, 1] && geometry.dilation == [1, 1];
-    plain && geometry.channels >= *PANEL / 2 && pixels >= WORTH_TRANSFORMING
+    let unit = unit(geometry);
+    plain
+        && geometry.channels >= *PANEL / 2
+        && pixels >= WORTH_TRANSFORMING
+        && unit * geometry.channels <= MOST_VALUES
+        && pixels / unit >= rayon::current_num_threads()
 }
 
 /// Output pixels of which threads get multiples: whole tiles, at all ends.
