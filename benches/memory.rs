@@ -1,8 +1,7 @@
 //! How much memory single layers take beside Burn's `Conv2d`: `cargo bench --bench memory -- --help`.
 
 mod memory_of;
-
-use std::process::Command;
+mod process;
 
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
@@ -81,25 +80,12 @@ fn main() {
         for (row_index, row) in ROWS.iter().enumerate() {
             let name = format!("{}, {pass}", row.name);
             if name.contains(&args.only) {
-                let cell = |contestant| in_a_process([row_index, contestant, pass_index]);
+                let cell = |contestant| process::measure([row_index, contestant, pass_index]);
                 let cells: Vec<String> = (0..CONTESTANTS.len()).map(cell).collect();
                 println!("| {name} | {} |", cells.join(" | "));
             }
         }
     }
-}
-
-fn in_a_process(which: [usize; 3]) -> String {
-    let program = std::env::current_exe().expect("this program");
-    let which = which.map(|index| index.to_string());
-    let output = Command::new(program).arg("--measure").args(which).output();
-    let output = output.expect("started");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().into()
 }
 
 fn measure(row: &Row, contestant: usize, backward: bool) {

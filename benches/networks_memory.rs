@@ -2,8 +2,7 @@
 
 mod counting;
 mod networks;
-
-use std::process::Command;
+mod process;
 
 use burn::module::Module;
 use burn::optim::AdamConfig;
@@ -81,14 +80,9 @@ fn conv(policy: &str) -> ConvConfig {
     }
 }
 
+/// The bytes that a process of its own prints.
 fn in_a_process(which: [usize; 3]) -> Vec<usize> {
-    let program = std::env::current_exe().expect("this program");
-    let which = which.map(|index| index.to_string());
-    let output = Command::new(program).arg("--measure").args(which).output();
-    let output = output.expect("started");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    let bytes = String::from_utf8_lossy(&output.stdout);
+    let bytes = process::measure(which);
     let bytes = bytes.split_whitespace().map(str::parse);
     bytes.collect::<Result<_, _>>().expect("bytes")
 }

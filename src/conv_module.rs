@@ -116,7 +116,11 @@ impl ModuleDisplayDefault for Conv {
     }
 
     fn num_params(&self) -> usize {
-        self.cost().parameters()
+        match self {
+            #[cfg(feature = "std")]
+            Self::Packed(conv) => ModuleDisplayDefault::num_params(conv),
+            conv => Module::num_params(conv),
+        }
     }
 }
 

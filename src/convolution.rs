@@ -146,7 +146,17 @@ fn check_shapes(
              {groups} groups"
         );
     }
-    let filters = primary + secondary;
+    check_outputs(primary + secondary, order, bias);
+    check_reach(input, [kernel_height, kernel_width], options);
+}
+
+/// # Panics
+/// Panics, with the numbers, where there are not as many of the outputs as filters.
+pub(crate) fn check_outputs(
+    filters: usize,
+    order: Option<&Tensor<1, Int>>,
+    bias: Option<&Tensor<1>>,
+) {
     if let Some(order) = order {
         let [length] = order.dims();
         assert_eq!(
@@ -161,7 +171,6 @@ fn check_shapes(
             "the bias has {length} values, there are {filters} filters"
         );
     }
-    check_reach(input, [kernel_height, kernel_width], options);
 }
 
 /// # Panics

@@ -165,16 +165,21 @@ fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     running.update(value.detach());
 }
 
-/// The size of the windows of a pooling whose windows lie side by side, and all of them in the maps.
+/// Whether all windows of a pooling are whole and in the maps.
 #[cfg(feature = "flex")]
-fn side_by_side(pool: &MaxPool2d) -> Option<[usize; 2]> {
+pub(crate) fn is_plain(pool: &MaxPool2d) -> bool {
     let padding = match pool.padding {
         PaddingConfig2d::Valid => false,
         PaddingConfig2d::Explicit(top, left, bottom, right) => [top, left, bottom, right] != [0; 4],
         PaddingConfig2d::Same => true,
     };
-    let plain = !padding && !pool.ceil_mode && pool.dilation == [1, 1];
-    (plain && pool.kernel_size == pool.stride).then_some(pool.kernel_size)
+    !padding && !pool.ceil_mode && pool.dilation == [1, 1]
+}
+
+/// The size of the windows of a plain pooling whose windows lie side by side.
+#[cfg(feature = "flex")]
+fn side_by_side(pool: &MaxPool2d) -> Option<[usize; 2]> {
+    (is_plain(pool) && pool.kernel_size == pool.stride).then_some(pool.kernel_size)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -16,8 +16,7 @@ use crate::flex::packed::Packed;
 /// What a packed convolution says where its weights are asked for.
 pub(crate) const NO_WEIGHTS: &str = "this convolution is made for inference, see \
     `linearconv::Inference`: it has no parameters to be trained, saved, counted, compressed or moved. \
-    Use the model that it \
-    was made from";
+    Use the model that it was made from";
 
 /// A convolution of a model that is made for [`Inference`](crate::Inference).
 #[derive(Clone, Debug)]

@@ -465,6 +465,14 @@ fn an_order_of_what_is_not_there_is_refused() {
 }
 
 #[test]
+#[should_panic(expected = "the order of channels has 7, there are 6")]
+fn an_order_of_too_many_channels_is_refused() {
+    let mut layer = layer();
+    layer.channel_order = order([0, 1, 2, 3, 4, 5, 5]);
+    Inference::new(Conv::from(layer)).forward(Tensor::zeros([1, 6, 9, 8], &Device::flex()));
+}
+
+#[test]
 #[should_panic(expected = "the bias has 12 values, there are 10 filters")]
 fn a_bias_of_another_length_is_refused() {
     let mut layer = layer();

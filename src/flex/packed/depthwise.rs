@@ -10,6 +10,7 @@ use super::pixels::Pixels;
 use super::rows::Rows;
 use super::simd::ARCH;
 use super::values::{bias as bias_of, values};
+use crate::convolution::check_outputs;
 use crate::flex::geometry::Geometry;
 
 /// A convolution with as many groups as channels in and out.
@@ -28,6 +29,7 @@ impl Depthwise {
     /// - weight: `[channels, 1, height, width]`
     pub(super) fn new(weight: Tensor<4>, bias: Option<Tensor<1>>) -> Self {
         let filters = weight.dims();
+        check_outputs(filters[0], None, bias.as_ref());
         Self {
             filters,
             weight: values(weight.permute([2, 3, 1, 0])),

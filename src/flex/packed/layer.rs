@@ -14,7 +14,9 @@ use super::rows::Rows;
 use super::values::{self, matrix};
 use super::winograd::{self, Winograd};
 use crate::coefficients::Factors;
+use crate::convolution::check_outputs;
 use crate::flex::geometry::Geometry;
+use crate::flex::to_indices;
 use crate::linear_conv2d::LinearConv2d;
 
 /// Fewer channels than this are copied together, for all taps of a pixel: a tap of them would be too short a loop.
@@ -68,8 +70,9 @@ impl PackedLayer {
     ) -> Self {
         let filters = weight.dims();
         let count = filters[0] + factors.as_ref().map_or(0, Factors::secondary);
+        check_outputs(count, order.as_ref(), bias.as_ref());
         let bias = values::bias(bias, count);
-        let order = order.map(|order| values::indices(order, count));
+        let order = order.map(|order| to_indices(order, count));
         // The channels of a tap lie beside each other, as those of a pixel do.
         let weight = values::values(weight.permute([0, 2, 3, 1]));
         Self {
@@ -163,13 +166,17 @@ impl Mix {
     fn of(layer: &LinearConv2d) -> Option<Self> {
         let coefficients = layer.channel_coefficients.as_ref()?;
         let [primary, others] = coefficients.dims();
-        let order = layer
-            .channel_order
-            .as_ref()
-            .map(|order| values::indices(order.val(), primary + others));
-        let inverse = order
-            .as_deref()
-            .map(|order| inverse(order, primary + others));
+        let channels = primary + others;
+        let inverse = layer.channel_order.as_ref().map(|order| {
+            let order = to_indices(order.val(), channels);
+            assert_eq!(
+                order.len(),
+                channels,
+                "the order of channels has {}, there are {channels}",
+                order.len()
+            );
+            inverse(&order, channels)
+        });
         let (coefficients, kept, order) = match inverse {
             None => (coefficients.val(), primary, None),
             Some(Some(order)) => (coefficients.val(), primary, Some(order)),

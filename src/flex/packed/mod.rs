@@ -17,12 +17,11 @@ mod values;
 mod winograd;
 
 use burn::nn::PaddingConfig2d;
-use burn::nn::pool::MaxPool2d;
 use burn::tensor::{DType, Tensor};
 
 use crate::conv::Conv;
 use crate::convolution::{check_reach, options};
-use crate::epilogue::Epilogue;
+use crate::epilogue::{Epilogue, is_plain};
 use depthwise::Depthwise;
 use images::Images;
 use layer::PackedLayer;
@@ -150,9 +149,4 @@ impl Packed {
 
 fn packs(weight: &Tensor<4>) -> bool {
     super::is_flex(weight) && weight.dtype() == DType::F32
-}
-
-/// Whether all windows of a pool are whole.
-fn is_plain(pool: &MaxPool2d) -> bool {
-    matches!(pool.padding, PaddingConfig2d::Valid) && pool.dilation == [1, 1] && !pool.ceil_mode
 }
