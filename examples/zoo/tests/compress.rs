@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, Tolerance};
 use clap::Parser;
 use linearconv::{ConvConfig, Plan};
 use linearconv_zoo::Error;
-use linearconv_zoo::commands::{CompressArgs, compress};
+use linearconv_zoo::commands::{CompressArgs, CompressReport, compress};
 use linearconv_zoo::models::{Network, NetworkConfig, NetworkName};
 use linearconv_zoo::weights::load;
 
@@ -55,6 +55,16 @@ fn every_stage_is_tested_and_the_last_network_is_kept() {
     ] {
         assert!(first.join(file).exists(), "{file}");
     }
+    let report = fs::read(first.join("report.json")).expect("a report");
+    let report: CompressReport = serde_json::from_slice(&report).expect("a report");
+    let reported = report.stages.iter().map(|stage| {
+        // As the table rounds.
+        let rounded = (stage.test_accuracy * 100.0).round() / 100.0;
+        (stage.stage.clone(), stage.parameters, rounded)
+    });
+    assert_eq!(reported.collect::<Vec<_>>(), rows);
+    assert!(2 * report.weights <= report.dense_weights, "{report:?}");
+    assert_eq!(report.fine_tuning.epochs, 2);
 
     // One file has the weights and the plan.
     let compressed = first.join("compressed.bpk");

@@ -6,18 +6,19 @@ use std::time::Instant;
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use linearconv::{CoefficientsConfig, Compression, LinearConv, Plan, Search, Sensitivity, Verdict};
+use serde::{Deserialize, Serialize};
 
 use super::table::{Format, Table};
 use crate::Error;
 use crate::calibration::{calibrate, first_images, normalize_again};
 use crate::cli::{Args, ConvArgs, FileArgs, TrainingArgs, points, positive, share, share_below_1};
-use crate::data::Loaders;
+use crate::data::{DatasetName, Loaders};
 use crate::files::{read_json, write_json};
 use crate::memory::keep_freed_memory;
 use crate::models::{AnyNetwork, Network, NetworkName, Variant, sizes, trainable_parameters};
 use crate::output::say;
 use crate::quantization::{quantize, scheme};
-use crate::run::{Claim, execute, load, load_for};
+use crate::run::{Claim, REPORT, execute, load, load_for};
 use crate::train::{Recipe, Session, Teacher, accuracy, save_weights};
 use crate::weights::Metadata;
 use crate::weights::export::make_dense;
@@ -122,6 +123,40 @@ pub enum Targets {
     Dense,
 }
 
+/// What a compression leaves in `report.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CompressReport {
+    /// The network.
+    pub network: NetworkName,
+    /// The data set.
+    pub dataset: DatasetName,
+    /// What the order of the images and the augmentation were drawn from.
+    pub seed: u64,
+    /// Weights of all convolutions before.
+    pub dense_weights: usize,
+    /// Weights and coefficients of all convolutions after.
+    pub weights: usize,
+    /// The relative error of the plan.
+    pub error: f64,
+    /// How the compressed network was fine-tuned. With no epoch, the network was not.
+    pub fine_tuning: Recipe,
+    /// The network at each stage, in the order of the stages.
+    pub stages: Vec<Stage>,
+}
+
+/// A network at a stage of its compression.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stage {
+    /// What was done last.
+    pub stage: String,
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// Correct answers among the test images, in percent.
+    pub test_accuracy: f64,
+    /// The time of the test, in seconds.
+    pub seconds: f64,
+}
+
 const HEADER: [&str; 4] = [
     "stage",
     "trainable parameters",
@@ -136,7 +171,7 @@ const INT8: &str = "int8.bpk";
 /// Goes through the stages, printing the plan on the way. The folder of results then has the dense
 /// network's run in `dense`, the logs of fine-tuning in `fine-tuned`, the small network's weights in
 /// `compressed.bpk` with the `plan.json` that it is built by, the same in 8 bits in `int8.bpk` if
-/// asked for, and those of the last stage in `model.bpk`.
+/// asked for, the weights of the last stage in `model.bpk`, and a [`CompressReport`] in `report.json`.
 ///
 /// # Errors
 /// Whatever keeps a stage from its result; see [`Error`].
@@ -159,19 +194,19 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let claim = Claim::new(training.out_dir.as_deref(), &name, |_| false)?;
     let folder = claim.path();
     let loaders = load(training, &recipe, 0, &device)?;
-    let mut table = Table::new(args.format, 1, &HEADER);
+    let mut stages = Vec::new();
     let mut stage = |name: &str, network: &AnyNetwork, tested: AnyNetwork| -> Result<f64, Error> {
         let started = Instant::now();
         let accuracy = accuracy(&tested, loaders.test.as_ref())?;
         let seconds = started.elapsed().as_secs_f64();
         let parameters = trainable_parameters(network);
         say!("{name}: {parameters} parameters, {accuracy:.2} %");
-        table.row(vec![
-            name.into(),
-            parameters.to_string(),
-            format!("{accuracy:.2}"),
-            format!("{seconds:.2}"),
-        ]);
+        stages.push(Stage {
+            stage: name.into(),
+            parameters,
+            test_accuracy: accuracy,
+            seconds,
+        });
         Ok(accuracy)
     };
 
@@ -241,7 +276,33 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let accuracy = stage("materialized", &network, network.valid())?;
     let metadata = about("dense").with_test(dataset, accuracy);
     save_weights(&network.valid(), &folder.join("model.bpk"), &metadata)?;
+    let table = table(args.format, &stages);
+    let report = CompressReport {
+        network: args.network,
+        dataset,
+        seed: training.seed,
+        dense_weights: plan.dense_parameters(),
+        weights: plan.parameters(),
+        error: plan.error(),
+        fine_tuning: tuning,
+        stages,
+    };
+    write_json(&folder.join(REPORT), &report)?;
     Ok(table)
+}
+
+/// The stages, one to a row.
+fn table(format: Format, stages: &[Stage]) -> Table {
+    let mut table = Table::new(format, 1, &HEADER);
+    for stage in stages {
+        table.row(vec![
+            stage.stage.clone(),
+            stage.parameters.to_string(),
+            format!("{:.2}", stage.test_accuracy),
+            format!("{:.2}", stage.seconds),
+        ]);
+    }
+    table
 }
 
 /// The bytes of a file.

@@ -9,7 +9,7 @@ mod summary;
 mod table;
 
 pub use compare::{CompareArgs, compare};
-pub use compress::{CompressArgs, Targets, compress};
+pub use compress::{CompressArgs, CompressReport, Stage, Targets, compress};
 pub use paper::{PaperCost, paper_cost, paper_costs};
 #[cfg(feature = "remote")]
 pub use serve::{ServeArgs, serve};

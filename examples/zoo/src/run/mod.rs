@@ -9,6 +9,7 @@ pub use report::{Cost, Report};
 pub use settings::Settings;
 
 pub(crate) use claim::Claim;
+pub(crate) use report::FILE as REPORT;
 pub(crate) use settings::State;
 pub(crate) use used::load_for;
 pub use used::used;
