@@ -6,6 +6,7 @@
 
 pub mod backend;
 mod calibration;
+mod chart;
 pub mod cli;
 pub mod commands;
 pub mod data;

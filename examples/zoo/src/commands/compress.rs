@@ -144,6 +144,20 @@ pub struct CompressReport {
     pub stages: Vec<Stage>,
 }
 
+impl CompressReport {
+    /// The accuracy at a stage, in percent.
+    pub fn accuracy(&self, stage: &str) -> Option<f64> {
+        let mut stages = self.stages.iter();
+        Some(stages.find(|one| one.stage == stage)?.test_accuracy)
+    }
+
+    /// The last stage of the small network, before it is dense again.
+    pub fn compressed(&self) -> Option<&Stage> {
+        let mut stages = self.stages.iter();
+        stages.rfind(|one| one.stage != MATERIALIZED)
+    }
+}
+
 /// A network at a stage of its compression.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stage {
@@ -164,6 +178,8 @@ const HEADER: [&str; 4] = [
     "s to test",
 ];
 
+/// The last stage.
+const MATERIALIZED: &str = "materialized";
 /// The weights of the compressed network, and those in 8 bits.
 const COMPRESSED: &str = "compressed.bpk";
 const INT8: &str = "int8.bpk";
@@ -273,7 +289,7 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     }
 
     let network = network.materialize();
-    let accuracy = stage("materialized", &network, network.valid())?;
+    let accuracy = stage(MATERIALIZED, &network, network.valid())?;
     let metadata = about("dense").with_test(dataset, accuracy);
     save_weights(&network.valid(), &folder.join("model.bpk"), &metadata)?;
     let table = table(args.format, &stages);

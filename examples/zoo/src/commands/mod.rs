@@ -2,6 +2,7 @@
 
 mod compare;
 mod compress;
+mod figures;
 mod paper;
 #[cfg(feature = "remote")]
 mod serve;
@@ -10,6 +11,7 @@ mod table;
 
 pub use compare::{CompareArgs, compare};
 pub use compress::{CompressArgs, CompressReport, Stage, Targets, compress};
+pub use figures::{FiguresArgs, Written, figures};
 pub use paper::{PaperCost, paper_cost, paper_costs};
 #[cfg(feature = "remote")]
 pub use serve::{ServeArgs, serve};

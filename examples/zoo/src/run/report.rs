@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
-use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::chart::{Mark, Panel, Series, draw_panels};
 use crate::data::DatasetName;
 use crate::files::write_json;
 use crate::models::{EvaluationArg, Layers, NetworkName};
@@ -94,69 +94,45 @@ impl Report {
     /// Names the file that could not be written.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         write_json(&folder.join(FILE), self)?;
-        let path = folder.join("curves.svg");
-        let drawn = self.draw(&path).map_err(|error| error.to_string());
-        drawn.map_err(|reason| Error::Figure { path, reason })
+        self.draw(&folder.join("curves.svg"))
     }
 
     /// Loss and accuracy over the epochs, training beside validation.
-    fn draw(&self, path: &Path) -> Result<(), Box<dyn std::error::Error + '_>> {
-        let area = SVGBackend::new(path, (960, 400)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let title = format!("{} {} on {}", self.network, self.variant, self.dataset);
-        let area = area.titled(&title, ("sans-serif", 20))?;
-        let (left, right) = area.split_horizontally(480);
-        let losses = self
-            .epochs
-            .iter()
-            .flat_map(|epoch| [epoch.train_loss, epoch.valid_loss]);
-        let finite = losses.filter(|loss| loss.is_finite());
-        let highest = finite.fold(0.1, f64::max);
-        let curve = |value: fn(&Epoch) -> f64| -> Vec<(usize, f64)> {
-            let points = self.epochs.iter().map(|epoch| (epoch.epoch, value(epoch)));
-            points.filter(|(_, value)| value.is_finite()).collect()
+    fn draw(&self, path: &Path) -> Result<(), Error> {
+        let panel = |y: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch) -> f64, range| {
+            let curve = |label: &str, color, value: fn(&Epoch) -> f64| Series {
+                label: label.into(),
+                color,
+                mark: Mark::Line,
+                points: (self.epochs.iter())
+                    .map(|epoch| (epoch.epoch as f64, value(epoch)))
+                    .collect(),
+            };
+            Panel {
+                title: String::new(),
+                x: "epoch".into(),
+                y: y.into(),
+                range,
+                series: vec![curve("training", 0, train), curve("validation", 1, valid)],
+            }
         };
+        let losses = (self.epochs.iter()).flat_map(|epoch| [epoch.train_loss, epoch.valid_loss]);
+        let highest = losses.filter(|loss| loss.is_finite()).fold(0.1, f64::max);
         let panels = [
-            (
-                left,
+            panel(
                 "cross-entropy",
-                highest,
-                curve(|epoch| epoch.train_loss),
-                curve(|epoch| epoch.valid_loss),
+                |epoch| epoch.train_loss,
+                |epoch| epoch.valid_loss,
+                Some((0.0, highest)),
             ),
-            (
-                right,
+            panel(
                 "accuracy (%)",
-                100.0,
-                curve(|epoch| epoch.train_accuracy),
-                curve(|epoch| epoch.valid_accuracy),
+                |epoch| epoch.train_accuracy,
+                |epoch| epoch.valid_accuracy,
+                Some((0.0, 100.0)),
             ),
         ];
-        for (area, name, highest, train, valid) in panels {
-            let mut chart = ChartBuilder::on(&area)
-                .margin(10)
-                .x_label_area_size(35)
-                .y_label_area_size(45)
-                .build_cartesian_2d(0..self.epochs.len() + 1, 0.0..highest)?;
-            let mut mesh = chart.configure_mesh();
-            mesh.light_line_style(WHITE)
-                .x_desc("epoch")
-                .y_desc(name)
-                .draw()?;
-            for (curve, color, label) in [(train, &BLUE, "training"), (valid, &RED, "validation")] {
-                let series = LineSeries::new(curve, color).point_size(3);
-                chart
-                    .draw_series(series)?
-                    .label(label)
-                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 15, y)], color));
-            }
-            let mut labels = chart.configure_series_labels();
-            labels
-                .background_style(WHITE.mix(0.8))
-                .border_style(BLACK)
-                .draw()?;
-        }
-        area.present()?;
-        Ok(())
+        let title = format!("{} {} on {}", self.network, self.variant, self.dataset);
+        draw_panels(path, &title, &panels)
     }
 }
