@@ -410,8 +410,8 @@ mod tests {
         assert_eq!(to_vec(output.clone()), vec![0.0; 150]);
         let gradients = output.sum().backward();
         let gradient = to_vec(maps.grad(&gradients).expect("gradient"));
-        // The sum is always zero, so its gradient is. The inverse root of epsilon, 316, multiplies the
-        // rounding errors.
+        // The sum is always zero, so its gradient is zero too. Rounding errors are multiplied by the
+        // inverse root of epsilon, 316.
         assert!(
             gradient.iter().all(|value| value.abs() < 1e-4),
             "{gradient:?}"
