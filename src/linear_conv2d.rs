@@ -46,8 +46,8 @@ pub struct LinearConv2dConfig {
     ///
     /// `Initializer::Orthogonal` gives orthonormal filters if the number of primary filters is at
     /// most the number of weights of a filter. Their [correlation loss](crate::correlation_loss) is
-    /// small, but not zero: correlation subtracts the mean of each filter, and the means of
-    /// orthogonal filters are not zero.
+    /// small, but usually not zero: correlation subtracts the mean of each filter, and the mean of an
+    /// orthogonal filter is usually not zero.
     #[config(default = "Initializer::XavierUniform{gain:1.0}")]
     pub initializer: Initializer,
     /// Primary filters divided by output channels, in `(0, 1)`:
@@ -84,8 +84,9 @@ impl LinearConv2dConfig {
     ///
     /// # Errors
     /// - [`Error::ZeroSize`], [`Error::Groups`]: the sizes are not those of a convolution.
-    /// - [`Error::PrimaryRatio`]: the ratio leaves no primary or no secondary filter.
-    /// - [`Error::ChannelRatio`]: the ratio leaves no primary channel, or is above 1.
+    /// - [`Error::PrimaryRatio`]: the ratio is outside `(0, 1)`, or leaves no primary or no secondary
+    ///   filter.
+    /// - [`Error::ChannelRatio`]: the ratio is outside `(0, 1]`, or leaves no primary channel.
     /// - [`Error::ChannelGroups`]: channels would be combined in a layer with several groups.
     /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: the coefficients are not valid.
     /// - [`Error::FactoredGroups`]: the evaluation is factored, with several groups.
