@@ -5,11 +5,10 @@ use rayon::prelude::*;
 /// Multiply-adds below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 4_000_000;
 
-/// The share of the threads that may be idle while they divide a batch by whole images, as a
-/// fraction of this denominator.
+/// At most one in this many threads may be idle while a batch is divided by whole images.
 const IDLE: usize = 10;
 
-/// What the threads divide among them.
+/// What the threads divide among themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Threads {
     /// Nothing: the calling thread computes all images alone.
@@ -20,15 +19,16 @@ pub(super) enum Threads {
     WithinImage,
 }
 
-/// Consecutive images of a batch, which are computed before the next part begins.
+/// Consecutive images of a batch that are divided in one way. The next section begins when they are
+/// computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) images: usize,
     pub(super) threads: Threads,
 }
 
-/// The division of a batch of which each image takes the given multiply-adds, and of which each
-/// thread that computes images alone needs memory of its own, for at most so many threads.
+/// Divides a batch into sections. `multiply_adds` is the work of one image. A thread that computes
+/// images alone needs memory of its own, which suffices for `most_parts` threads.
 pub(super) fn divide(batch_size: usize, multiply_adds: usize, most_shares: usize) -> Vec<Part> {
     let threads = rayon::current_num_threads();
     let work = batch_size.saturating_mul(multiply_adds);
@@ -42,8 +42,8 @@ pub(super) fn divide(batch_size: usize, multiply_adds: usize, most_shares: usize
     among(batch_size, threads)
 }
 
-/// By whole images where nearly all threads then have equally many. Elsewhere all threads share the
-/// images that are left over.
+/// Divides by whole images if nearly all threads then get equally many. Otherwise all threads
+/// together compute each of the images that are left over.
 fn among(batch_size: usize, threads: usize) -> Vec<Part> {
     let over_batch = |images: usize, each: usize| Part {
         images,
@@ -64,7 +64,7 @@ fn among(batch_size: usize, threads: usize) -> Vec<Part> {
 }
 
 impl Part {
-    /// The images of each share, one after the other.
+    /// The number of images of each thread's part, in order.
     pub(super) fn shares(self) -> impl Iterator<Item = usize> {
         let each = match self.threads {
             Threads::OverBatch { images } => images,
@@ -81,7 +81,7 @@ impl Threads {
         matches!(self, Self::WithinImage)
     }
 
-    /// Does the work on each share, and returns the results in the order of the shares.
+    /// Does the work on each part, and returns the results in the order of the parts.
     pub(super) fn map<S: Send, R: Send>(
         self,
         shares: Vec<S>,
@@ -89,8 +89,8 @@ impl Threads {
     ) -> Vec<R> {
         match self {
             Self::None => shares.into_iter().map(work).collect(),
-            // A single share, too, is handed to a thread of the pool: from outside, each product
-            // would have to enter the pool by itself.
+            // A single part, too, runs on a thread of the pool: from outside, each matrix product
+            // would enter the pool by itself.
             Self::OverBatch { .. } | Self::WithinImage => {
                 shares.into_par_iter().map(work).collect()
             }
@@ -102,7 +102,7 @@ impl Threads {
 mod tests {
     use super::*;
 
-    /// A model of the time that a division takes, in images that one thread computes.
+    /// A model of the time that a division takes; the unit is an image that one thread computes.
     fn time(parts: &[Part], threads: usize) -> f64 {
         let of = |part: &Part| match part.threads {
             Threads::None => part.images as f64,

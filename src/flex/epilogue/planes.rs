@@ -1,4 +1,4 @@
-//! The maps of a batch, and how threads share them.
+//! The maps of a batch, and how they are divided among threads.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use super::super::threads::Threads;
 /// Values below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 1 << 15;
 
-/// Shares for each thread, so that one that is held up leaves work to others.
+/// Parts for each thread, so that a thread that is held up leaves parts to others.
 const SHARES: usize = 4;
 
 /// The sizes of the maps of a batch.
@@ -20,7 +20,7 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    /// The maps of all images.
+    /// Number of maps of all images.
     pub(super) fn count(self) -> usize {
         self.batch_size * self.channels
     }
@@ -30,7 +30,7 @@ impl Planes {
         self.size[0] * self.size[1]
     }
 
-    /// The maps of each share, which lie one after the other, and who computes the shares.
+    /// The maps of each part, which are consecutive, and the threads that compute the parts.
     pub(super) fn shares(self) -> (Vec<Range<usize>>, Threads) {
         let threads = rayon::current_num_threads();
         let count = self.count();
@@ -45,7 +45,7 @@ impl Planes {
     }
 }
 
-/// The parts of some values that belong to shares, with so many values for each map.
+/// Splits values, `plane` for each map, into the parts.
 pub(super) fn split<'a, T>(
     shares: &[Range<usize>],
     mut values: &'a mut [T],

@@ -6,8 +6,8 @@ use super::planes::Planes;
 
 /// The moments of every channel.
 ///
-/// Threads take some maps each, and what they find joins in the order of the maps, so that the result
-/// does not depend on who was faster.
+/// Each thread takes some maps. Their moments are joined in the order of the maps, so that the
+/// result does not depend on which thread was faster.
 pub(super) fn statistics<T: Real>(planes: Planes, maps: &[T]) -> Vec<Moments> {
     let (shares, threads) = planes.shares();
     let of_shares = threads.map(shares, |share| {
