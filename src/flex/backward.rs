@@ -44,29 +44,29 @@ pub(super) fn backward<T: Real>(
     let values = layer.operands.zip(summed).values();
     let values = values.map(|(operand, wanted)| if wanted { operand.len() } else { 0 });
     let bytes = values.sum::<usize>() * size_of::<T>();
-    let most_shares = SUMS_BYTES / bytes.max(1);
+    let most_parts = SUMS_BYTES / bytes.max(1);
     // The backward pass has about twice the work of the forward pass.
     let multiply_adds = layer.multiply_adds().saturating_mul(2);
 
-    let mut rest = Share {
+    let mut rest = Part {
         input,
         kept,
         gradient,
         input_gradient: input_gradient.as_deref_mut(),
     };
     let mut total: Option<Operands<Option<Vec<T>>>> = None;
-    for part in divide(batch_size, multiply_adds, most_shares) {
-        let threads = part.threads;
-        let mut shares = Vec::new();
-        for images in part.shares() {
-            let (share, behind) = rest.split(layer, images);
-            shares.push(share);
+    for section in divide(batch_size, multiply_adds, most_parts) {
+        let threads = section.threads;
+        let mut parts = Vec::new();
+        for images in section.parts() {
+            let (part, behind) = rest.split(layer, images);
+            parts.push(part);
             rest = behind;
         }
         // Collected, then added in order: the result must not depend on which thread was faster.
-        let sums = threads.map(shares, |share| {
+        let sums = threads.map(parts, |part| {
             let mut sums = zeros(layer, summed);
-            backward_images(layer, &mut sums, share, threads);
+            backward_images(layer, &mut sums, part, threads);
             sums
         });
         for sums in sums {
@@ -97,14 +97,14 @@ fn add<T: Real>(
 }
 
 /// The part of a thread: some images.
-struct Share<'a, T> {
+struct Part<'a, T> {
     input: &'a [T],
     kept: Option<Kept<'a, T>>,
     gradient: &'a [T],
     input_gradient: Option<&'a mut [T]>,
 }
 
-impl<'a, T: Real> Share<'a, T> {
+impl<'a, T: Real> Part<'a, T> {
     /// Splits off the first images.
     fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
         let (input, other_input) = self.input.split_at(images * layer.image_in());
@@ -149,18 +149,18 @@ fn zeros<T: Real>(layer: &Layer<T>, wanted: Operands<bool>) -> Operands<Option<V
 fn backward_images<T: Real>(
     layer: &Layer<T>,
     sums: &mut Operands<Option<Vec<T>>>,
-    share: Share<T>,
+    part: Part<T>,
     threads: Threads,
 ) {
     let geometry = &layer.geometry;
     let filters = layer.operands.filters;
     let outputs = layer.outputs();
-    let Share {
+    let Part {
         input,
         kept,
         gradient,
         mut input_gradient,
-    } = share;
+    } = part;
     // Fresh memory is cheaper to write than to add to: each page is then faulted in once.
     if let Some(input_gradient) = &mut input_gradient {
         input_gradient.fill(T::zero());

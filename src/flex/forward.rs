@@ -18,32 +18,32 @@ use super::tiles::{Tile, most_pixels, tiles};
 pub(super) fn forward<T: Real>(layer: &Layer<T>, kept: Option<&mut [T]>) -> Vec<T> {
     let batch_size = layer.batch_size();
     let mut output = vec![T::zero(); batch_size * layer.image_out()];
-    let mut rest = Share {
+    let mut rest = Part {
         input: layer.operands.input.values(),
         output: &mut output,
         kept,
     };
-    for part in divide(batch_size, layer.multiply_adds(), usize::MAX) {
-        let threads = part.threads;
-        let mut shares = Vec::new();
-        for images in part.shares() {
-            let (share, behind) = rest.split(layer, images);
-            shares.push(share);
+    for section in divide(batch_size, layer.multiply_adds(), usize::MAX) {
+        let threads = section.threads;
+        let mut parts = Vec::new();
+        for images in section.parts() {
+            let (part, behind) = rest.split(layer, images);
+            parts.push(part);
             rest = behind;
         }
-        threads.map(shares, |share| forward_images(layer, share, threads));
+        threads.map(parts, |part| forward_images(layer, part, threads));
     }
     output
 }
 
 /// The part of a thread: some images.
-struct Share<'a, T> {
+struct Part<'a, T> {
     input: &'a [T],
     output: &'a mut [T],
     kept: Option<&'a mut [T]>,
 }
 
-impl<'a, T: Real> Share<'a, T> {
+impl<'a, T: Real> Part<'a, T> {
     /// Splits off the first images.
     fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
         let (input, other_input) = self.input.split_at(images * layer.image_in());
@@ -67,13 +67,13 @@ impl<'a, T: Real> Share<'a, T> {
     }
 }
 
-fn forward_images<T: Real>(layer: &Layer<T>, share: Share<T>, threads: Threads) {
+fn forward_images<T: Real>(layer: &Layer<T>, part: Part<T>, threads: Threads) {
     let geometry = &layer.geometry;
-    let Share {
+    let Part {
         input,
         output,
         mut kept,
-    } = share;
+    } = part;
     let (filters, outputs) = (layer.operands.filters, layer.outputs());
     let rows = [geometry.filter_size(), outputs, layer.rank()];
     let images = input.len() / layer.image_in().max(1);

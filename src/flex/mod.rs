@@ -105,7 +105,7 @@ pub(crate) fn linear_conv2d(
         }),
         bias: bias.map(Tensor::into_dispatch),
     };
-    let order = order.map(|order| to_indices(order, count));
+    let order = order.map(|order| to_indices(order, count, "filter"));
     Tensor::from_dispatch(Dispatch::linear_conv2d(operands, order, options))
 }
 
@@ -113,12 +113,12 @@ pub(crate) fn linear_conv2d(
 ///
 /// # Panics
 /// Panics on an order that names a filter or channel that does not exist.
-fn to_indices(order: Tensor<1, Int>, count: usize) -> Vec<usize> {
+fn to_indices(order: Tensor<1, Int>, count: usize, what: &str) -> Vec<usize> {
     let order = order.try_to_vec_as::<i64>();
     let order = order.expect("the values of an order").into_iter();
-    let index = |filter: i64| {
-        let index = usize::try_from(filter).ok().filter(|index| *index < count);
-        index.unwrap_or_else(|| panic!("the order names filter {filter} of {count}"))
+    let index = |value: i64| {
+        let index = usize::try_from(value).ok().filter(|index| *index < count);
+        index.unwrap_or_else(|| panic!("the order names {what} {value} of {count}"))
     };
     order.map(index).collect()
 }

@@ -46,12 +46,12 @@ impl<'a, T: Real> Outgoing<'a, T> {
     /// The sums of every channel. Each thread takes some maps. Their sums are added in the order of
     /// the maps, so that the result does not depend on which thread was faster.
     pub(super) fn sums(self, maps: &[T], channels: &[Channel]) -> Vec<Sums> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
-        let of_shares = threads.map(shares, |share| {
+        let of_parts = threads.map(parts, |part| {
             let mut all = vec![Sums::default(); channels.len()];
             with_scratch(self.buffers(), |[pooled, gradient]| {
-                for index in share {
+                for index in part {
                     let channel = index % channels.len();
                     let center: T = channels[channel].center();
                     let gradient = self.load(index, pooled, gradient);
@@ -70,9 +70,9 @@ impl<'a, T: Real> Outgoing<'a, T> {
             all
         });
         let none = vec![Sums::default(); channels.len()];
-        of_shares.into_iter().fold(none, |mut all, share| {
-            for (all, share) in all.iter_mut().zip(share) {
-                all.add(share);
+        of_parts.into_iter().fold(none, |mut all, part| {
+            for (all, part) in all.iter_mut().zip(part) {
+                all.add(part);
             }
             all
         })
@@ -93,14 +93,14 @@ impl<'a, T: Real> Outgoing<'a, T> {
     /// Computes all maps. `write` gets the index of a map and the gradient that passes to it, and
     /// has to write every value of the map.
     fn for_each_map(self, write: impl Fn(usize, &[T], &mut [MaybeUninit<T>]) + Sync) -> Vec<T> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
         let write = |values: &mut [MaybeUninit<T>]| {
-            let parts = split(&shares, values, plane);
-            threads.map(shares.iter().zip(parts).collect(), |(share, values)| {
+            let outputs = split(&parts, values, plane);
+            threads.map(parts.iter().zip(outputs).collect(), |(part, values)| {
                 let maps = values.chunks_exact_mut(plane.max(1));
                 with_scratch(self.buffers(), |[pooled, gradient]| {
-                    for (index, map) in share.clone().zip(maps) {
+                    for (index, map) in part.clone().zip(maps) {
                         write(index, self.load(index, pooled, gradient), map);
                     }
                 });

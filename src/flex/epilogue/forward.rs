@@ -23,13 +23,13 @@ pub(super) struct Pass<'a, T> {
 impl<T: Real> Pass<'_, T> {
     /// The output without pooling.
     pub(super) fn run(self) -> Vec<T> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
         let write = |output: &mut [MaybeUninit<T>]| {
-            let outputs = split(&shares, output, plane);
-            threads.map(shares.iter().zip(outputs).collect(), |(share, output)| {
+            let outputs = split(&parts, output, plane);
+            threads.map(parts.iter().zip(outputs).collect(), |(part, output)| {
                 let maps = output.chunks_exact_mut(plane.max(1));
-                for (index, map) in share.clone().zip(maps) {
+                for (index, map) in part.clone().zip(maps) {
                     self.write(index, map);
                 }
             });
@@ -40,19 +40,19 @@ impl<T: Real> Pass<'_, T> {
 
     /// The pooled output, and the tap of each window that was the largest.
     pub(super) fn run_pooled(self, windows: &Windows) -> (Vec<T>, Vec<u8>) {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let pooled = windows.pooled().iter().product::<usize>();
         let length = self.planes.count() * pooled;
         let mut taps = vec![0; length];
         let write = |output: &mut [MaybeUninit<T>]| {
-            let outputs = split(&shares, output, pooled);
-            let outputs = outputs.into_iter().zip(split(&shares, &mut taps, pooled));
-            threads.map(shares.iter().zip(outputs).collect(), |(share, outputs)| {
+            let outputs = split(&parts, output, pooled);
+            let outputs = outputs.into_iter().zip(split(&parts, &mut taps, pooled));
+            threads.map(parts.iter().zip(outputs).collect(), |(part, outputs)| {
                 let (output, taps) = outputs;
                 let outputs = output.chunks_exact_mut(pooled.max(1));
                 let outputs = outputs.zip(taps.chunks_exact_mut(pooled.max(1)));
                 with_scratch([self.planes.plane()], |[map]| {
-                    for (index, (output, taps)) in share.clone().zip(outputs) {
+                    for (index, (output, taps)) in part.clone().zip(outputs) {
                         self.write(index, map);
                         windows.pool(map, output, taps);
                     }

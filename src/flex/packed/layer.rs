@@ -74,7 +74,7 @@ impl PackedLayer {
         let count = filters[0] + factors.as_ref().map_or(0, Factors::secondary);
         check_outputs(count, order.as_ref(), bias.as_ref());
         let bias = values::bias(bias, count);
-        let order = order.map(|order| to_indices(order, count));
+        let order = order.map(|order| to_indices(order, count, "filter"));
         // The channels of a tap lie side by side, as the channels of a pixel do.
         let weight = values::values(weight.permute([0, 2, 3, 1]));
         Self {
@@ -170,7 +170,7 @@ impl Mix {
         let [primary, others] = coefficients.dims();
         let channels = primary + others;
         let inverse = layer.channel_order.as_ref().map(|order| {
-            let order = to_indices(order.val(), channels);
+            let order = to_indices(order.val(), channels, "channel");
             assert_eq!(
                 order.len(),
                 channels,
