@@ -135,8 +135,8 @@ impl Calibration {
     }
 
     /// The convolutions that have run, in no order: the cost of each, and the pixels that it reads
-    /// and computes for one image, on average. A convolution that runs twice in a forward pass
-    /// comes once, with the pixels of both runs.
+    /// and computes for one image, on average. A convolution that runs twice in a forward pass is
+    /// listed once, with the pixels of both runs.
     pub fn layers(&self) -> impl Iterator<Item = (LayerCost, Pixels)> {
         let layers = self.layers.values();
         layers.map(|layer| (layer.cost, layer.pixels_of_image(self.images)))
@@ -167,8 +167,8 @@ impl Calibration {
     /// The patches of the convolution with this weight, if there are any.
     ///
     /// # Errors
-    /// [`Error::TooFewResponses`]: there are fewer patches than filters, so that a few filters would seem
-    /// to combine to all others.
+    /// [`Error::TooFewResponses`]: there are fewer patches than filters, so that a few filters would
+    /// seem to combine to all others.
     pub(crate) fn enough_patches(
         &self,
         path: &str,

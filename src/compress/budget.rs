@@ -38,12 +38,12 @@ use crate::error::Error;
 /// # assert_eq!(model[0].weight.val().dims(), [64, 32, 3, 3]);
 /// ```
 ///
-/// A share of the weights or multiply-adds is divided among the layers by one price of a weight,
+/// A share of the weights (or multiply-adds) is divided among the layers by one price of a weight,
 /// the same in all layers. A layer takes the sizes at which its loss plus the price of its weights
 /// is least. A bisection finds the price that meets the budget (a Lagrange multiplier). The loss is
-/// the fraction of the filters' energy (sum of squares) that is lost, as minus the logarithm of
-/// what is kept. For layers with a [measurement](Self::with_sensitivity), the loss is the measured
-/// change of the network's outputs.
+/// minus the logarithm of the fraction of the filters' energy (sum of squares) that a fit keeps.
+/// For layers with a [measurement](Self::with_sensitivity), the loss is the measured change of the
+/// network's outputs.
 ///
 /// A fit approximates the filters. For layers with a [calibration](Self::with_calibration), it
 /// approximates their outputs on the calibration images.

@@ -166,8 +166,8 @@ impl<'a> Decomposition<'a> {
         self.channels.get_or_init(|| channels_basis(&self.weighted))
     }
 
-    /// The subspace of `s` channels that, together with the best `m` filters, keeps the most
-    /// energy.
+    /// The `s`-dimensional subspace of channels that, together with the best `m` filters, keeps the
+    /// most energy.
     fn best_channels(&self, m: usize, s: usize) -> Mat<f64> {
         let owned = |basis: &Basis, count| basis.leading(count).to_owned();
         if self.kernel.taps == 1 && self.responses.is_none() {

@@ -14,15 +14,15 @@ use crate::linear_conv2d::LinearConv2d;
 
 impl LinearConv2d {
     /// Fits a layer to a dense convolution, trained or not. Returns the layer and its relative
-    /// error: the norm of the difference over the norm of the original. The error is that of the
-    /// filters or, given a calibration batch of inputs, that of the outputs without bias. The
-    /// outputs keep their order.
+    /// error: the norm of the difference over the norm of the original. It is the error of the
+    /// filters or, given a calibration batch of inputs, of the outputs without bias. The outputs
+    /// keep their order.
     ///
     /// With full coefficients and all channels primary, no filters of rank `primary` have a smaller
-    /// error: the new filters are the truncated singular value decomposition of the old ones
+    /// error: the new filters are the truncated singular value decomposition of the old filters
     /// (Eckart-Young). Some well-conditioned rows of it become the primary filters, and combine to
-    /// all other rows exactly. Given a calibration batch, the bias also makes up for the mean of
-    /// the lost outputs.
+    /// all other rows exactly. Given a calibration batch, the decomposed matrix is that of the
+    /// outputs, and the bias makes up for the mean of the lost outputs.
     ///
     /// # Shapes
     /// - calibration: `[batch_size, channels_in, height_in, width_in]`

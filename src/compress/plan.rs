@@ -27,11 +27,11 @@ use crate::error::Error;
 /// dense, the number of dense weights, and the number of weights and coefficients that are kept. At
 /// the end stand the [error](PlannedLayer::error), and the multiply-adds of the dense and of the
 /// planned layer. They are counted for one image where a [`Calibration`] has observed the layer,
-/// and for one output pixel elsewhere. Layers with a weight that are not a `Conv2d` stand below the
-/// table.
+/// and for one output pixel elsewhere. Below the table stand the layers with a weight that are not
+/// a `Conv2d`.
 ///
 /// As data (serde) a plan has a version, and all that is needed to apply it to another model with
-/// the same layers. A plan that was read is fitted when it is applied. It does not hold the errors.
+/// the same layers. A plan that was read has no errors. It is fitted when it is applied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Saved", into = "Saved")]
 pub struct Plan {
@@ -446,7 +446,8 @@ impl Plan {
     ///
     /// # Errors
     /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or has another shape or
-    ///   number of groups. For a plan that was made for a model: the weight has other values.
+    ///   number of groups. For a plan that was made for a model: the weight is another parameter or
+    ///   has other values.
     /// - [`Error::Primary`], [`Error::Rank`], …: a layer cannot have its choice.
     /// - [`Error::Reparameterized`]: the model is compressed already.
     /// - [`Error::NotFinite`]: a weight is infinite or NaN.

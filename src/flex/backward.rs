@@ -36,7 +36,7 @@ pub(super) fn backward<T: Real>(
     let batch_size = layer.batch_size();
     let input = layer.operands.input.values();
     let mut input_gradient = wanted.input.then(|| vec![T::zero(); input.len()]);
-    // Each part writes its own images of the input gradient, so that one is not summed.
+    // Each part writes its own images of the input gradient, so the input gradient is not summed.
     let summed = Operands {
         input: false,
         ..wanted
