@@ -3,9 +3,9 @@
 //!
 //! Burn's own operations take several passes over memory each, and its normalization runs on one
 //! thread. Here a forward pass reads the maps once for the statistics and once for the output. A
-//! backward pass reads them once for the sums and once for the gradient of the maps. The backward
-//! pass keeps the maps and the output, which the neighbouring convolutions keep anyway. The output
-//! holds the mask of ReLU; pooling keeps one byte for each window.
+//! backward pass reads them once for the sums and once for the gradient of the maps. Only the maps
+//! and the output are kept for the backward pass; the neighbouring convolutions keep them anyway.
+//! The output holds the mask of ReLU. Pooling also keeps one byte for each window.
 
 mod backward;
 mod call;

@@ -13,7 +13,7 @@ pub(super) struct Sums<'a> {
     pub(super) values: &'a [f32],
 }
 
-/// Values that are added to the outputs. Those of pixel `i` begin at `values[i · stride]`.
+/// Values that are added to the outputs. The values for pixel `i` begin at `values[i · stride]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shortcut<'a> {
     pub(super) values: &'a [f32],

@@ -1,6 +1,6 @@
-//! Winograd's convolution F(2×2, 3×3) (Lavin and Gray 2015, [arXiv
-//! 1509.09308](https://arxiv.org/abs/1509.09308), section 4.1): a tile of 2×2 output pixels takes
-//! 16 products for each channel in place of 36.
+//! Winograd's convolution F(2×2, 3×3) (Lavin and Gray 2015,
+//! [arXiv 1509.09308](https://arxiv.org/abs/1509.09308), section 4.1): a tile of 2×2 output pixels
+//! takes 16 products for each channel in place of 36.
 //!
 //! ```text
 //! Y = Aᵀ · ((G · g · Gᵀ) ⊙ (Bᵀ · d · B)) · A
