@@ -1,4 +1,4 @@
-//! How input channels are combined: to the channels what coefficients do to the filters.
+//! Combines input channels, as the coefficients of a layer combine filters.
 
 use alloc::vec;
 
@@ -7,13 +7,13 @@ use burn::tensor::{Int, Tensor};
 
 use crate::error::Error;
 
-/// The matrix `[I, B]` that turns all input channels into the primary ones: these stay as they
-/// are, and the others are added onto them by the coefficients `B`.
+/// The matrix `[I, B]` that maps all `c` input channels to the `s` primary channels. A primary
+/// channel keeps its values. The other channels are added to the primary channels, weighted by `B`.
 ///
 /// # Shapes
-/// - coefficients: `[s, c - s]`
-/// - order: `[c]`, which column each channel has
-/// - output: `[s, c]`
+/// - coefficients: `B`, `[s, c - s]`
+/// - order: `[c]`; input channel `i` has column `order[i]` of `[I, B]`
+/// - output: `[s, c]`, the columns in the order of the input channels
 pub(crate) fn channel_matrix(
     coefficients: &Param<Tensor<2>>,
     order: Option<&Param<Tensor<1, Int>>>,
@@ -28,7 +28,8 @@ pub(crate) fn channel_matrix(
     }
 }
 
-/// Filters of all channels, from those of the primary ones.
+/// Turns filters of the primary channels into filters of all channels. It multiplies the channels
+/// of each filter by the matrix.
 ///
 /// # Shapes
 /// - filters: `[filters, s, height, width]`
@@ -48,8 +49,8 @@ pub(crate) fn expand_channels<const D: usize>(filters: Tensor<D>, matrix: Tensor
 /// The number of primary channels, `floor(ratio · channels)`.
 ///
 /// # Errors
-/// - [`Error::ChannelRatio`]: not a share, or no channel left.
-/// - [`Error::ChannelGroups`]: fewer than all channels of a grouped convolution.
+/// - [`Error::ChannelRatio`]: the ratio is outside `(0, 1]`, or leaves no primary channel.
+/// - [`Error::ChannelGroups`]: there are several groups, and not all channels are primary.
 pub(crate) fn primary_channels(ratio: f64, channels: usize, groups: usize) -> Result<usize, Error> {
     let primary = (ratio * channels as f64) as usize;
     if !(ratio > 0.0 && ratio <= 1.0 && primary > 0) {

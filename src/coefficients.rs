@@ -1,5 +1,5 @@
-//! How the coefficients of a layer are stored. This is the only file that tells the variants
-//! apart: to the rest of the crate, coefficients are a chain of matrices.
+//! How the coefficients of a layer are stored. Only this file matches on the variants of
+//! [`Coefficients`]. The rest of the crate uses [`Factors`]: one matrix, or a product of two.
 
 use alloc::{format, string::String, vec};
 
@@ -14,34 +14,39 @@ use crate::error::Error;
 
 /// How the coefficient matrix `A` of a layer is stored.
 ///
-/// `A` has one row for each of the `n` secondary filters and one column for each of the `m`
-/// primary filters (paper, section 3).
+/// `A` has `n` rows and `m` columns. A layer has `m` primary filters and `n` secondary filters. Row
+/// `i` of `A` holds the weights of the primary filters in secondary filter `i`
+/// ([paper](https://arxiv.org/abs/1907.11432), section 3).
 #[derive(Config, Debug, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum CoefficientsConfig {
     /// All `n·m` coefficients.
     Full,
-    /// `A = C·R` with `C` `[n, rank]` and `R` `[rank, m]`: `rank·(n + m)` coefficients.
+    /// `A = C·R`, where `C` is `[n, rank]` and `R` is `[rank, m]`: `rank·(n + m)` coefficients.
     LowRank {
         /// The rank, between 1 and `min(n, m)`.
         rank: usize,
     },
-    /// [`LowRank`](Self::LowRank) with `rank = max(1, floor(m·ratio))`: the rank follows the
-    /// width of the layer.
+    /// [`LowRank`](Self::LowRank) with `rank = max(1, floor(m·ratio))`. The rank grows with the
+    /// number of filters. It must be at most `min(n, m)`.
     RankRatio {
-        /// The rank as a share of the primary filters, in `(0, 1]`.
+        /// The rank divided by the number of primary filters, in `(0, 1]`.
         ratio: f64,
     },
-    /// All `n·m` coefficients, some of which [pruning](crate::pruning) masks out.
+    /// All `n·m` coefficients. [Pruning](crate::pruning) masks some of them out.
     Sparse {
-        /// The share of coefficients that pruning is to mask out, in `[0, 1)`. It is checked, not
-        /// stored: nothing is masked out until [pruning](crate::pruning) is called with it.
+        /// The fraction of coefficients that pruning should mask out, in `[0, 1)`. A new layer
+        /// checks the number, does not store it, and masks nothing out. Give the number again to
+        /// [pruning](crate::pruning), which masks coefficients out.
         sparsity: f64,
     },
 }
 
 impl CoefficientsConfig {
-    /// The same configuration with a rank ratio resolved to the rank it stands for.
+    /// The same configuration, with the rank in place of a rank ratio.
+    ///
+    /// # Errors
+    /// [`Error::RankRatio`], [`Error::Rank`], [`Error::Sparsity`]: a value is out of range.
     fn resolve(self, secondary: usize, primary: usize) -> Result<Self, Error> {
         match self {
             Self::RankRatio { ratio } => {
@@ -65,7 +70,10 @@ impl CoefficientsConfig {
         }
     }
 
-    /// The rank of low-rank coefficients of this size.
+    /// The rank of low-rank coefficients of this size. `None` for coefficients of one matrix.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
     pub(crate) fn rank(&self, secondary: usize, primary: usize) -> Result<Option<usize>, Error> {
         Ok(match self.resolve(secondary, primary)? {
             Self::LowRank { rank } => Some(rank),
@@ -73,8 +81,8 @@ impl CoefficientsConfig {
         })
     }
 
-    /// Trainable coefficients of the given values, in the shapes of this configuration: a row is
-    /// there where it has a rank. No sparse one is masked out.
+    /// Trainable coefficients with the given values. The factors have a row if this configuration
+    /// has a rank. No coefficient is masked out.
     #[cfg(feature = "fit")]
     pub(crate) fn with_values(&self, Factors { row, column }: Factors) -> Coefficients {
         let weight = Param::from_tensor(column);
@@ -88,7 +96,10 @@ impl CoefficientsConfig {
         }
     }
 
-    /// New coefficients, drawn from U(-0.1, 0.1) as the reference implementation does.
+    /// New coefficients, drawn from U(-0.1, 0.1), as in the reference implementation.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
     pub(crate) fn try_init(
         &self,
         secondary: usize,
@@ -112,21 +123,21 @@ impl CoefficientsConfig {
     }
 }
 
-/// From what the reference implementation draws coefficients and biases.
+/// The reference implementation draws coefficients and biases from this distribution.
 pub(crate) const UNIFORM: Initializer = Initializer::Uniform {
     min: -0.1,
     max: 0.1,
 };
 
-/// The learned coefficients of a [`LinearConv2d`](crate::LinearConv2d): the matrix `A` that
-/// combines its `m` primary filters to `n` secondary ones.
+/// The learned coefficients of a [`LinearConv2d`](crate::LinearConv2d): the matrix `A`, `[n, m]`.
+/// `A` combines the `m` primary filters to `n` secondary filters.
 #[derive(Module, Debug)]
 pub enum Coefficients {
     /// One matrix.
     Full(FullCoefficients),
     /// The product of two thin matrices.
     LowRank(LowRankCoefficients),
-    /// One matrix and the mask of those of its entries that count.
+    /// One matrix, and a mask of the entries that are in use.
     Sparse(SparseCoefficients),
 }
 
@@ -146,21 +157,25 @@ pub struct LowRankCoefficients {
     pub row: Param<Tensor<2>>,
 }
 
-/// Coefficients of which some are masked out.
+/// Coefficients with a mask.
 ///
-/// The mask and the threshold are part of the record and never trained; [pruning](crate::pruning)
-/// sets them. A masked coefficient keeps its value and may come back.
+/// [Pruning](crate::pruning) sets the mask and the threshold. Both are part of the record, and
+/// neither is trained. The mask does not change the stored value of a coefficient, so a coefficient
+/// that is masked out can come back.
 ///
-/// A masked coefficient counts as zero. That times a map that has overflowed to infinity is no number
-/// in the factored evaluation, while the materialized one leaves the filter out.
+/// A coefficient that is masked out counts as zero. If a feature map has overflowed to infinity,
+/// the factored evaluation multiplies infinity by zero, which is NaN. The materialized evaluation
+/// multiplies the filter by zero, and gives no NaN.
 #[derive(Module, Debug)]
 pub struct SparseCoefficients {
     /// `A` before masking, of shape `[n, m]`.
     pub weight: Param<Tensor<2>>,
-    /// The magnitude at or below which pruning masks a coefficient out, of shape `[1]`. Declared
-    /// before the mask because pruning, which visits fields in order, needs it to set the mask.
+    /// The threshold of pruning, of shape `[1]`: coefficients of this magnitude or less are masked
+    /// out.
+    // It is declared before the mask. Pruning visits the fields in order, and needs the threshold
+    // to set the mask.
     pub threshold: Param<Tensor<1>>,
-    /// Which coefficients count, of shape `[n, m]`.
+    /// The mask, of shape `[n, m]`: true where a coefficient is in use.
     pub mask: Param<Tensor<2, Bool>>,
 }
 
@@ -171,7 +186,7 @@ impl LowRankCoefficients {
 }
 
 impl SparseCoefficients {
-    /// All of them count.
+    /// Masks no coefficient out.
     fn new(weight: Param<Tensor<2>>) -> Self {
         let (shape, device) = (weight.lazy_shape(), weight.lazy_device());
         Self {
@@ -182,17 +197,18 @@ impl SparseCoefficients {
     }
 
     fn masked(&self) -> Tensor<2> {
-        // Filling, unlike multiplying by a float mask, works in any float type.
+        // `mask_fill` works in every float type. A product would need a mask of the same type.
         let weight = self.weight.val().dequantize();
         weight.mask_fill(self.mask.val().bool_not(), 0.0)
     }
 }
 
 impl Coefficients {
-    /// The matrix `A` as it acts: low-rank factors multiplied, the mask applied.
+    /// The matrix `A` that the layer uses: the product of low-rank factors, or the matrix with the
+    /// mask applied. Quantized coefficients are converted to floats.
     ///
     /// # Shapes
-    /// - output: `[n, m]`, secondary by primary filters
+    /// - output: `[n, m]`: `n` secondary filters, `m` primary filters
     pub fn matrix(&self) -> Tensor<2> {
         let Factors { row, column } = self.factors();
         match row {
@@ -201,8 +217,8 @@ impl Coefficients {
         }
     }
 
-    /// Coefficients of the same kind with the matrix `diag(rows) · A · diag(columns)`, as trainable
-    /// parameters of their own. The mask and the threshold stay.
+    /// Coefficients of the same variant with the matrix `diag(rows) · A · diag(columns)`, as new
+    /// trainable parameters. The mask and the threshold do not change.
     pub(crate) fn scaled(&self, rows: &[f64], columns: &[f64]) -> Self {
         let both = |matrix| scaled(&scaled(matrix, 0, rows), 1, columns);
         match self {
@@ -229,7 +245,8 @@ impl Coefficients {
         }
     }
 
-    /// The rank of low-rank coefficients, without initializing a lazy parameter.
+    /// The rank of low-rank coefficients, without initializing a lazy parameter. `None` for
+    /// coefficients of one matrix.
     pub(crate) fn rank(&self) -> Option<usize> {
         match self {
             Self::LowRank(low_rank) => Some(low_rank.rank()),
@@ -237,7 +254,7 @@ impl Coefficients {
         }
     }
 
-    /// The variant in words, for display.
+    /// The name of the variant, for display.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Full(_) => "Full".into(),
@@ -246,11 +263,11 @@ impl Coefficients {
         }
     }
 
-    /// All filters, from the primary ones: `cat(P, A · P)`, put in `order` where there is one.
+    /// All filters: `cat(P, A · P)`, in the order of the outputs if an order is given.
     ///
     /// # Shapes
-    /// - primary: `[m, …]`
-    /// - order: `[m + n]`, which filter of the primary and the secondary ones each is
+    /// - primary: `P`, `[m, …]`
+    /// - order: `[m + n]`; output `i` is filter `order[i]` of `cat(P, A · P)`
     /// - output: `[m + n, …]`
     pub(crate) fn kernel<const D: usize>(
         &self,
@@ -269,7 +286,7 @@ impl Coefficients {
         filters.reshape(shape)
     }
 
-    /// The matrices whose product is `A`, those of quantized coefficients as floats.
+    /// The matrices whose product is `A`. Quantized matrices are converted to floats.
     pub(crate) fn factors(&self) -> Factors {
         let (row, column) = match self {
             Self::Full(full) => (None, full.weight.val().dequantize()),
@@ -283,14 +300,17 @@ impl Coefficients {
     }
 }
 
-/// The filters of a weight, one in each row.
+/// A weight as a matrix: each row is one filter.
+///
+/// # Shapes
+/// - weight: `[filters, …]`
+/// - output: `[filters, length]`
 pub(crate) fn rows<const D: usize>(weight: Tensor<D>) -> Tensor<2> {
     let filters = weight.dims()[0] as i64;
     weight.reshape([filters, -1])
 }
 
-/// A weight whose slices along an axis are multiplied by these numbers, as a trainable parameter of
-/// its own.
+/// A new trainable parameter: slice `i` of the weight along `axis`, multiplied by `by[i]`.
 pub(crate) fn scaled<const D: usize>(
     weight: &Param<Tensor<D>>,
     axis: usize,
@@ -304,7 +324,7 @@ pub(crate) fn scaled<const D: usize>(
     Param::from_tensor((weight * by).detach())
 }
 
-/// Coefficients `A = column · row`, or `A = column`, ready to be applied.
+/// Coefficients `A = column · row`, or `A = column` where there is no row.
 #[derive(Clone, Debug)]
 pub(crate) struct Factors {
     /// `[rank, m]`
@@ -314,18 +334,18 @@ pub(crate) struct Factors {
 }
 
 impl Factors {
-    /// `A · rows`: combines vectors, one for each primary filter.
+    /// `A · rows`: combines `m` vectors to `n` vectors.
     ///
     /// # Shapes
-    /// - rows: `[m, length]`
+    /// - rows: `[m, length]`, one vector for each primary filter
     /// - output: `[n, length]`
     fn combine_rows(self, rows: Tensor<2>) -> Tensor<2> {
         self.into_iter()
             .fold(rows, |rows, factor| factor.matmul(rows))
     }
 
-    /// `A` applied to the channels of every pixel: combines feature maps, one for each primary
-    /// filter, by 1×1 convolutions.
+    /// Combines the feature maps of the primary filters: multiplies the channels of every pixel by
+    /// `A`, by one 1×1 convolution for each factor.
     ///
     /// # Shapes
     /// - maps: `[batch_size, m, height, width]`
@@ -344,16 +364,17 @@ impl Factors {
         self.column.dims()[0]
     }
 
-    /// The one that acts first in front.
+    /// The factors in the order in which they are applied: the row, then the column.
     fn into_iter(self) -> impl Iterator<Item = Tensor<2>> {
         self.row.into_iter().chain([self.column])
     }
 }
 
-/// The name under which visitors, records and paths meet coefficients beside a weight.
+/// The name of the reparameterization. Visitors see it, and it is part of paths in records.
 pub(crate) const REPARAMETERIZATION: &str = "linear_conv";
 
-/// Whether visitors meet a matrix of coefficients under this container and field.
+/// Whether this field of this container is a matrix of coefficients. A visitor is told the names of
+/// both by `enter_module`.
 pub(crate) fn is_coefficient_matrix(container: &str, field: &str) -> bool {
     match container {
         "Struct:FullCoefficients" | "Struct:LowRankCoefficients" => true,
@@ -362,5 +383,5 @@ pub(crate) fn is_coefficient_matrix(container: &str, field: &str) -> bool {
     }
 }
 
-/// The container under which visitors and mappers meet the fields of [`SparseCoefficients`].
+/// The container name of [`SparseCoefficients`] in visitors and mappers.
 pub(crate) const SPARSE: &str = "Struct:SparseCoefficients";

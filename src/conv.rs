@@ -15,11 +15,11 @@ use crate::linear_conv2d::{LinearConv2d, LinearConv2dConfig, check_geometry};
 #[cfg(feature = "std")]
 use crate::packed_conv::{NO_WEIGHTS, PackedConv};
 
-/// What a model uses for its convolutions, so that it is written once and runs dense or as any
-/// variant of LinearConv; as Burn's `NormalizationConfig` for normalization layers.
+/// The kind of convolution that a model uses: dense, or a variant of LinearConv. The code of the
+/// model is the same for all kinds. Burn's `NormalizationConfig` does this for normalization layers.
 ///
-/// A model takes one policy and adapts it to each of its layers by
-/// [`with_layer`](Self::with_layer).
+/// A model takes one `ConvConfig`, its policy. [`with_layer`](Self::with_layer) adapts the policy
+/// to each layer.
 ///
 /// ```
 /// use burn::nn::{PaddingConfig2d, conv::Conv2dConfig};
@@ -44,28 +44,28 @@ pub enum ConvConfig {
     Dense(Conv2dConfig),
     /// [`LinearConv2d`].
     Linear(LinearConv2dConfig),
-    /// [`LinearConv2d`] where that pays, Burn's [`Conv2d`] elsewhere.
+    /// [`LinearConv2d`] where this pays ([`LayerCost::pays`]), Burn's [`Conv2d`] elsewhere.
     ///
-    /// It pays where the layer has fewer parameters than its dense twin and is expected to be
-    /// faster ([`LayerCost::pays`]). It does not for depthwise and other grouped convolutions,
-    /// for the stem, or where a 1×1 convolution multiplies the channels. Nor is a layer
-    /// replaced that is too narrow for the ratio or the rank.
+    /// It pays if the layer has fewer parameters than the dense layer, and if the layer is expected
+    /// to be faster. Grouped convolutions stay dense, depthwise convolutions too. A layer that is
+    /// too narrow for the ratio or the rank stays dense. With full coefficients and the default
+    /// ratios, other layers stay dense too: for example a 3×3 convolution from 3 to 64 channels,
+    /// and a 1×1 convolution with twice as many output channels as input channels.
     Auto(LinearConv2dConfig),
 }
 
 impl ConvConfig {
-    /// The policy of dense convolutions with Burn's defaults.
+    /// The policy of dense convolutions, with Burn's defaults.
     pub fn dense() -> Self {
         Self::Dense(Conv2dConfig::new([0, 0], [0, 0]))
     }
 
-    /// The policy of LinearConv layers with the given coefficients and otherwise the defaults.
+    /// The policy of LinearConv layers, with the given coefficients. All else has its default.
     pub fn linear(coefficients: CoefficientsConfig) -> Self {
         Self::Linear(LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients))
     }
 
-    /// The policy of LinearConv layers with the given coefficients where they pay, and dense
-    /// convolutions elsewhere, with the defaults of each.
+    /// The policy [`Auto`](Self::Auto), with the given coefficients. All else has its default.
     ///
     /// ```
     /// use burn::nn::conv::Conv2dConfig;
@@ -76,7 +76,7 @@ impl ConvConfig {
     /// let auto = ConvConfig::auto(CoefficientsConfig::Full);
     /// let wide = auto.with_layer(Conv2dConfig::new([64, 64], [3, 3]));
     /// assert!(matches!(wide.init(&device), Conv::Linear(_)));
-    /// // 64×64 coefficients would outnumber the 64×9 weights.
+    /// // A depthwise layer has 64×9 weights; the 32×32 coefficients alone would be more.
     /// let depthwise = auto.with_layer(Conv2dConfig::new([64, 64], [3, 3]).with_groups(64));
     /// assert!(matches!(depthwise.init(&device), Conv::Dense(_)));
     /// ```
@@ -84,10 +84,13 @@ impl ConvConfig {
         Self::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients))
     }
 
-    /// This policy for the given layer: channels, kernel size, stride, dilation, groups, padding
-    /// and bias are the layer's; initializer, the ratios, coefficients and evaluation are the
-    /// policy's. Layers that `Auto` leaves dense start as Burn's do by default. All channels of
-    /// grouped layers, and of images, which have up to four, are primary.
+    /// This policy for the given layer.
+    ///
+    /// The layer gives the channels, kernel size, stride, dilation, groups, padding and bias. The
+    /// policy gives the initializer, ratios, coefficients and evaluation. A layer that
+    /// [`Auto`](Self::Auto) leaves dense has Burn's default initializer. All input channels are
+    /// primary in a grouped layer, and in a layer of at most 4 input channels, which is taken for
+    /// a layer that reads images.
     pub fn with_layer(&self, layer: Conv2dConfig) -> Self {
         match self.clone() {
             Self::Dense(policy) => Self::Dense(Conv2dConfig {
@@ -99,7 +102,7 @@ impl ConvConfig {
         }
     }
 
-    /// Initialize the layer.
+    /// Initializes the layer.
     ///
     /// # Panics
     /// Panics with the message of the error that [`try_init`](Self::try_init) returns.
@@ -108,12 +111,12 @@ impl ConvConfig {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Initialize the layer, or say what is wrong with its configuration.
+    /// Initializes the layer, or returns what is wrong with its configuration.
     ///
     /// # Errors
-    /// Those of [`LinearConv2dConfig::try_init`]; for a dense layer [`Error::ZeroSize`] and
-    /// [`Error::Groups`], where Burn's `Conv2dConfig::init` would panic or build a layer that
-    /// cannot run.
+    /// - LinearConv: those of [`LinearConv2dConfig::try_init`].
+    /// - Dense: [`Error::ZeroSize`] and [`Error::Groups`]. Burn's `Conv2dConfig::init` would panic,
+    ///   or build a layer that cannot run.
     pub fn try_init(&self, device: &Device) -> Result<Conv, Error> {
         match self {
             Self::Dense(config) => {
@@ -135,8 +138,8 @@ impl ConvConfig {
     }
 }
 
-/// Channels up to which an input is taken for an image: a mix of red, green and blue is no less to
-/// compute with and far less to see.
+/// An input of at most this many channels is taken for an image. Its channels are not combined:
+/// that would lose colours, and save little in a layer that has few weights.
 pub(crate) const IMAGE_CHANNELS: usize = 4;
 
 fn with_geometry(policy: LinearConv2dConfig, layer: Conv2dConfig) -> LinearConv2dConfig {
@@ -178,7 +181,8 @@ impl From<LinearConv2dConfig> for ConvConfig {
     }
 }
 
-/// A convolution of either kind; created by [`ConvConfig`].
+/// A convolution of any kind. It takes the place of Burn's [`Conv2d`] in a model. [`ConvConfig`]
+/// creates it.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a Box is not a Module")]
 #[non_exhaustive]
@@ -187,23 +191,24 @@ pub enum Conv {
     Dense(Conv2d),
     /// A LinearConv layer.
     Linear(LinearConv2d),
-    /// One that is made for [`Inference`](crate::Inference).
+    /// A convolution of a model that is made for [`Inference`](crate::Inference).
     #[cfg(feature = "std")]
     Packed(PackedConv),
 }
 
 impl Conv {
-    /// Applies the convolution: a dense one by [`conv2d`], so by this crate's kernel where it has
-    /// one; a dense one that [`LinearConv`](crate::LinearConv) reparameterized as the fast layer
-    /// that it is.
+    /// Applies the convolution.
+    ///
+    /// A dense convolution runs by [`conv2d`]. A dense convolution that
+    /// [`LinearConv`](crate::LinearConv) reparameterized runs as a [`LinearConv2d`].
     ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     ///
     /// # Panics
-    /// As [`Conv2d::forward`] and [`LinearConv2d::forward`]; one that is made for inference as
-    /// [`Inference`](crate::Inference) says.
+    /// As [`conv2d`] and [`LinearConv2d::forward`]. A convolution that is made for inference panics
+    /// as [`Inference`](crate::Inference) says.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         #[cfg(feature = "fit")]
         let watched = is_watched().then(|| input.clone());
@@ -223,14 +228,16 @@ impl Conv {
         output
     }
 
-    /// [`forward`](Self::forward), then what follows it.
+    /// Applies the convolution, then the steps of the epilogue.
     ///
     /// # Shapes
-    /// As [`forward`](Self::forward)'s.
+    /// - input: `[batch_size, channels_in, height_in, width_in]`
+    /// - output: `[batch_size, channels_out, height_out, width_out]`; a pool makes the last two
+    ///   smaller
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), and where normalization or shortcut have another shape than the
-    /// output.
+    /// As [`forward`](Self::forward). Also if the normalization or the shortcut does not fit the
+    /// shape of the convolution's output.
     pub fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         match self {
             #[cfg(feature = "std")]
@@ -239,7 +246,7 @@ impl Conv {
         }
     }
 
-    /// The identity of the weight, or of the primary filters.
+    /// The parameter id of the weight, or of the primary filters.
     #[cfg(feature = "std")]
     pub(crate) fn id(&self) -> ParamId {
         match self {
@@ -249,7 +256,7 @@ impl Conv {
         }
     }
 
-    /// The device of its weights, which are not initialized for that.
+    /// The device of the weights. Lazy weights are not initialized.
     #[cfg(feature = "std")]
     pub(crate) fn device(&self) -> Device {
         match self {
@@ -259,7 +266,7 @@ impl Conv {
         }
     }
 
-    /// The sizes that decide what this layer costs.
+    /// The sizes of the layer, which give its numbers of parameters and multiply-adds.
     pub fn cost(&self) -> LayerCost {
         match self {
             Self::Dense(conv) => match reparameterized(conv) {
@@ -275,9 +282,14 @@ impl Conv {
         }
     }
 
-    /// The dense convolution with the same output: a plain one as it is, any other as
-    /// [`LinearConv2d::to_conv2d`] has it.
+    /// The dense convolution with the same output. A dense convolution is returned as it is. A
+    /// LinearConv layer is converted by [`LinearConv2d::to_conv2d`]; so is a dense convolution that
+    /// [`LinearConv`](crate::LinearConv) reparameterized.
     ///
+    /// # Panics
+    /// Panics if the convolution is made for [`Inference`](crate::Inference).
+    ///
+    /// # Example
     /// ```
     /// use burn::nn::conv::Conv2dConfig;
     /// use burn::tensor::Device;
@@ -297,7 +309,11 @@ impl Conv {
         }
     }
 
-    /// The same layer, a reparameterized one as the LinearConv layer that it runs as.
+    /// The same layer. A reparameterized convolution is returned as the [`LinearConv2d`] that it
+    /// runs as.
+    ///
+    /// # Panics
+    /// Panics if the convolution is made for inference.
     pub(crate) fn as_it_runs(&self) -> Self {
         match self {
             Self::Dense(conv) => reparameterized(conv).map_or_else(|| self.clone(), Self::Linear),
@@ -308,7 +324,7 @@ impl Conv {
     }
 }
 
-/// [`Conv2d::forward`], by this crate's kernel where it has one.
+/// [`Conv2d::forward`], by [`conv2d`] of this crate.
 fn dense_forward(conv: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     let options = options(
         &input,

@@ -1,4 +1,5 @@
-//! Burn's derive for [`Conv`], written out: mapping a convolution may make it one for inference.
+//! Burn's traits for [`Conv`], written by hand as Burn's derive would write them. There is one
+//! difference: to map a convolution may make it a convolution for inference.
 
 use core::fmt;
 
@@ -16,7 +17,7 @@ use crate::packed_conv::{NO_WEIGHTS, PackedConv};
 
 const CONTAINER: &str = "Enum:Conv";
 
-/// Matches on the kind of a convolution.
+/// Applies one expression to each kind of convolution. The result is of the same kind.
 macro_rules! each {
     ($self:expr, $conv:ident => $module:expr) => {
         match $self {
@@ -130,7 +131,7 @@ impl fmt::Display for Conv {
     }
 }
 
-/// A convolution that is made for inference has no parameters that a visitor could be shown.
+/// A convolution that is made for inference has no parameters for visitors and mappers.
 #[cfg(feature = "std")]
 impl Module for PackedConv {
     fn collect_devices(&self, mut devices: Devices) -> Devices {

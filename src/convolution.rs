@@ -1,4 +1,4 @@
-//! The function that a layer computes, from tensors.
+//! The convolutions that the layers compute, as functions of tensors.
 
 use alloc::vec;
 
@@ -11,18 +11,23 @@ use crate::coefficients::Factors;
 #[cfg(feature = "flex")]
 use crate::flex;
 
-/// Burn's [`conv2d`](module::conv2d), by this crate's own kernel where it has one: what a
-/// materialized [`LinearConv2d`](crate::LinearConv2d) runs with its kernel.
+/// A 2D convolution, as Burn's [`conv2d`](module::conv2d). Where this crate has its own CPU code for
+/// the convolution, that code runs in place of Burn's.
 ///
-/// With the feature `flex` there is a kernel for tensors on Burn's flex backend, in f32 and f64,
-/// with one group. Everything else is Burn's `conv2d`.
+/// The own code needs the feature `flex`, tensors on Burn's flex backend in f32 or f64, and one
+/// group. In all other cases this function calls Burn's `conv2d`.
 ///
-/// The kernel takes at most 32 MiB of scratch memory for each thread of rayon's pool, whatever the
-/// size of the image, and a thread keeps it for the next call. Only a pixel of more than half a million
-/// values takes more, which is given back. The backward pass sums the gradients of weights and
-/// coefficients on each thread, in at most 256 MiB in all; where they would not fit, all threads work on
-/// one image at a time. The number of threads decides the order of these sums, and so the last digits
-/// of a gradient: with as many threads it is the same in every run.
+/// Memory of the own code:
+/// - A call takes at most 32 MiB of scratch memory on each thread of rayon's pool, for images of any
+///   size. The thread keeps this memory for the next call. There is one exception: where one output
+///   pixel needs more than 524,288 values of scratch memory (262,144 in f64), a call takes more
+///   than 32 MiB, and frees the memory at its end.
+/// - In the backward pass each thread sums the gradients of weights, coefficients and bias in
+///   memory of its own. All these sums take at most 256 MiB. Where they would take more, the
+///   threads compute one image at a time together.
+///
+/// The number of threads decides the order in which gradients are summed. So the last digits of a
+/// gradient depend on the number of threads. With the same number they are the same in every run.
 ///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
@@ -31,9 +36,10 @@ use crate::flex;
 /// - output: `[batch_size, channels_out, height_out, width_out]`
 ///
 /// # Panics
-/// Panics on shapes that do not fit, and on an input smaller than the kernel. Burn's does so on some
-/// backends, and computes something on others.
+/// Panics if the shapes do not fit each other, or if the input with its padding is smaller than the
+/// kernel. Burn's `conv2d` does not check this on every backend.
 ///
+/// # Example
 /// ```
 /// use burn::tensor::{Device, Tensor, module, ops::ConvOptions};
 ///
@@ -55,17 +61,24 @@ pub fn conv2d(
     linear_conv2d(input, None, weight, None, None, bias, options)
 }
 
-/// The convolution with `filters` and, given factors, with their linear combinations besides. Given
-/// `channels`, a matrix mixes the channels of every pixel of the input first.
+/// The convolution of a layer, in three steps:
+/// 1. If `channels` is given, the channels of every input pixel are multiplied by this matrix.
+/// 2. The input is convolved with the `m` filters.
+/// 3. If `factors` are given, they combine the `m` feature maps to `n` more feature maps.
 ///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
-/// - channels: `[mixed, channels_in]`, of one group
-/// - filters: `[m, channels_in / groups, kernel_height, kernel_width]`, or of `mixed` channels
-/// - order: `[m + n]`, where output `i` is not that of filter `i` but that of filter `order[i]`.
-///   Another output may show the same filter, and none may.
-/// - bias: `[m + n]`, as the outputs
+/// - channels: `[mixed, channels_in]`, only with one group
+/// - filters: `[m, channels_in / groups, kernel_height, kernel_width]`; with a matrix of channels
+///   `[m, mixed, kernel_height, kernel_width]`
+/// - order: `[m + n]`: output `i` is the feature map of filter `order[i]`. Several outputs may show
+///   the same filter, and a filter may not be shown at all.
+/// - bias: `[m + n]`, in the order of the outputs
 /// - output: `[batch_size, m + n, height_out, width_out]`
+///
+/// # Panics
+/// Panics if the shapes do not fit each other, or if the input with its padding is smaller than the
+/// kernel. On the flex backend it also panics if the order names a filter that does not exist.
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
     channels: Option<Tensor<2>>,
@@ -89,7 +102,7 @@ pub(crate) fn linear_conv2d(
         Some(channels) => mix_channels(input, channels),
         None => input,
     };
-    // As Burn's convolution does with quantized weights.
+    // Burn's convolution converts quantized weights too.
     let filters = filters.dequantize();
     let bias = bias.map(Tensor::dequantize);
     #[cfg(feature = "flex")]
@@ -99,11 +112,11 @@ pub(crate) fn linear_conv2d(
     by_tensor_operations(input, filters, factors, order, bias, options)
 }
 
-/// A matrix applied to the channels of every pixel, by a 1×1 convolution.
+/// Multiplies the channels of every pixel by a matrix, by a 1×1 convolution.
 ///
-/// This is a pass of its own in the kernel too. Mixing a few images at a time, just before the
-/// kernel convolves them, is as fast within 5 % if the mixed images are kept for the backward
-/// pass. It is up to 7 % slower if the backward pass mixes them again.
+/// This crate's CPU code does this in a separate pass too. Mixing a few images at a time, just
+/// before they are convolved, takes the same time within 5 % if the mixed images are kept for the
+/// backward pass. It is up to 7 % slower if the backward pass mixes the images again.
 ///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height, width]`
@@ -117,7 +130,7 @@ fn mix_channels(input: Tensor<4>, channels: Tensor<2>) -> Tensor<4> {
 }
 
 /// # Panics
-/// Panics, with the sizes, where they are not those of a convolution.
+/// Panics if the shapes do not fit each other. The message has the sizes.
 fn check_shapes(
     input: &Tensor<4>,
     channels: Option<&Tensor<2>>,
@@ -151,7 +164,8 @@ fn check_shapes(
 }
 
 /// # Panics
-/// Panics, with the numbers, where there are not as many of the outputs as filters.
+/// Panics if the order or the bias has another length than there are filters. The message has both
+/// numbers.
 pub(crate) fn check_outputs(
     filters: usize,
     order: Option<&Tensor<1, Int>>,
@@ -174,7 +188,7 @@ pub(crate) fn check_outputs(
 }
 
 /// # Panics
-/// Panics, with the sizes, where the input is smaller than the kernel.
+/// Panics if the input with its padding is smaller than the kernel. The message has the sizes.
 pub(crate) fn check_reach(input: &Tensor<4>, kernel: [usize; 2], options: &ConvOptions<2>) {
     let [_, _, height, width] = input.dims();
     let size = [height, width];
@@ -191,9 +205,11 @@ pub(crate) fn check_reach(input: &Tensor<4>, kernel: [usize; 2], options: &ConvO
     }
 }
 
-/// [`linear_conv2d`] of mixed channels on any backend, in few operations: on a GPU a convolution, a
-/// product for each factor, and a last kernel, into which fusion puts the concatenation and the
-/// bias. An order is one kernel more. Burn has no way to let the product write its maps beside the primary ones.
+/// [`linear_conv2d`] by Burn's tensor operations, on any backend. The channels are already mixed.
+///
+/// On a GPU these are few kernels: the convolution, one product for each factor, and one last
+/// kernel. Fusion joins the concatenation and the bias in the last kernel. An order is one more
+/// kernel. Burn has no operation that writes the secondary maps directly behind the primary maps.
 fn by_tensor_operations(
     input: Tensor<4>,
     filters: Tensor<4>,
@@ -218,7 +234,8 @@ fn by_tensor_operations(
     }
 }
 
-/// The options of a layer's convolution of this input.
+/// The options for a layer's convolution of this input. `Same` padding depends on the size of the
+/// input.
 pub(crate) fn options(
     input: &Tensor<4>,
     padding_config: &PaddingConfig2d,
@@ -232,8 +249,8 @@ pub(crate) fn options(
     ConvOptions::new_with_padding(stride, padding, dilation, groups)
 }
 
-/// Padding around an input of the given size, `[(top, bottom), (left, right)]`: what Burn's
-/// `PaddingConfig2d` stands for, which Burn calculates in private.
+/// The padding of an input of this size in pixels, `[(top, bottom), (left, right)]`. It follows
+/// Burn's `PaddingConfig2d`, whose own calculation is private to Burn.
 pub(crate) fn padding(
     padding: &PaddingConfig2d,
     input: [usize; 2],
@@ -260,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// A leaf of explicit f64 values that depend on the seed alone.
+    /// A leaf tensor in f64. The seed decides its values.
     fn leaf<const D: usize>(shape: [usize; D], seed: usize) -> Tensor<D> {
         let count: usize = shape.iter().product();
         let value = |index: usize| ((index * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0;
@@ -293,7 +310,7 @@ mod tests {
         by_tensor_operations(input, filters, factors, order, bias, options)
     }
 
-    /// The path of every other backend against the kernel: output and all gradients.
+    /// Compares this crate's CPU code with the tensor operations: the output and all gradients.
     #[test]
     fn tensor_operations_equal_the_kernel() {
         type Path = fn(
@@ -308,10 +325,10 @@ mod tests {
         const ORDERS: [Option<[i64; 11]>; 3] = [
             None,
             Some([3, 10, 0, 7, 4, 2, 9, 1, 8, 5, 6]),
-            // Filters that are shown twice, and not at all.
+            // Some filters are shown several times, and others not at all.
             Some([3, 10, 10, 7, 3, 2, 9, 1, 8, 5, 3]),
         ];
-        // Whole images, parts of rows, and enough work for several threads; with and without steps.
+        // Whole images, parts of rows, and enough work for several threads; with and without a stride.
         let same = || ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
         let inputs = [
             ([3, 4, 7, 6], options(1)),
@@ -373,7 +390,8 @@ mod tests {
         }
     }
 
-    /// A gradient in f32 that the bias would leave nothing of, if the maps were taken from the output.
+    /// The gradient of coefficients needs the maps without bias. In f32, the output minus a large bias
+    /// would leave no digits of the maps.
     #[test]
     fn a_large_bias_does_not_round_the_gradient_of_coefficients() {
         let single = |tensor: Tensor<4>, scale: f64| (tensor.detach() * scale).cast(DType::F32);
@@ -435,7 +453,7 @@ mod tests {
         );
     }
 
-    /// Applies filters of 3 channels to an input of 4.
+    /// Applies filters of 3 channels to an input of 4 channels.
     fn mix(channels: [usize; 2], groups: usize) -> Tensor<4> {
         let (input, filters) = (leaf([1, 4, 7, 6], 1), leaf([5, 3, 3, 3], 2));
         let channels = Some(leaf(channels, 3));

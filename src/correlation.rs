@@ -3,16 +3,20 @@ use burn::tensor::{Bool, DType, Device, Tensor};
 
 use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix, rows};
 
-/// Pearson correlation of the rows of a matrix, as NumPy's `corrcoef`.
+/// The Pearson correlation of the rows of a matrix, as NumPy's `corrcoef`.
 ///
-/// It is one Gram product of the centred, normalised rows. A row without variance (constant, or
-/// constant up to rounding) has no correlation in the textbook's sense; here it is 0 with every
-/// other row. Values and gradients are finite for any finite input. Half precision is computed in
-/// f32 and rounded at the end.
+/// ```text
+/// ρ_ij = Σ_k (x_ik - μ_i) · (x_jk - μ_j) / √(Σ_k (x_ik - μ_i)² · Σ_k (x_jk - μ_j)²)
+/// ```
+///
+/// The correlation of a constant row is not defined. This function returns 0 for a constant row and
+/// any other row. A row that is constant up to rounding counts as constant. Values and gradients are
+/// finite for every finite input. The output has the type of the input. Half precision is computed
+/// in f32, and rounded at the end.
 ///
 /// # Shapes
 /// - rows: `[m, length]`
-/// - output: `[m, m]`, entries in `[-1, 1]`, 1 on the diagonal
+/// - output: `[m, m]`, values in `[-1, 1]`, 1 on the diagonal
 ///
 /// # Example
 /// ```
@@ -32,18 +36,23 @@ pub fn correlation_matrix(rows: Tensor<2>) -> Tensor<2> {
         .cast(dtype)
 }
 
-/// The correlation loss of the paper, summed over every [`LinearConv2d`](crate::LinearConv2d)
-/// and every weight that [`LinearConv`](crate::LinearConv) reparameterized inside a module.
+/// The correlation loss of the paper ([arXiv 1907.11432](https://arxiv.org/abs/1907.11432),
+/// section 3).
 ///
 /// ```text
 /// Σ_layers Σ_ij |ρ_ij - δ_ij|        ρ: correlation_matrix of the flattened primary filters
 /// ```
 ///
-/// It drives the primary filters of a layer to be linearly independent. The reference adds 0.01
-/// times this loss to the task's, on every tenth batch. The result is part of the autodiff graph.
-/// It is in the type of the first layer, and in f32 where that is of half precision, whose range a
-/// sum over many filters leaves. It is zero for a module without such layers, in the type that its
-/// first parameter stands for alike.
+/// The sum is over every [`LinearConv2d`](crate::LinearConv2d) in the module, and over every weight
+/// that [`LinearConv`](crate::LinearConv) reparameterized.
+///
+/// The loss drives the primary filters of a layer to be linearly independent. The reference
+/// implementation adds 0.01 times this loss to the loss of the task, on every tenth batch. The loss
+/// is part of the autodiff graph.
+///
+/// The loss has the float type of the first such layer. In half precision it is in f32, because a
+/// sum over many filters can exceed the range of half precision. For a module without such layers
+/// the loss is 0, in the type of the first float parameter by the same rule.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -65,12 +74,16 @@ pub fn correlation_loss<M: Module>(module: &M) -> Tensor<1> {
     })
 }
 
-/// The L1 norm of the coefficients, summed over every [`LinearConv2d`](crate::LinearConv2d) and
-/// every reparameterized weight inside a module: of the stored matrices, so of both factors of
-/// low-rank coefficients, and of sparse ones before masking, as the reference does.
+/// The L1 norm of the coefficients, the sum of their absolute values.
 ///
-/// The reference adds 0.01 times this norm for the sparse variant. The result is part of the
-/// autodiff graph, in the type of [`correlation_loss`]. It is zero for a module without such layers.
+/// The sum is over every [`LinearConv2d`](crate::LinearConv2d) in the module, and over every weight
+/// that [`LinearConv`](crate::LinearConv) reparameterized. It counts the matrices as they are
+/// stored, as the reference implementation does: both factors of low-rank coefficients, and sparse
+/// coefficients before masking. It does not count the coefficients of channels.
+///
+/// The reference implementation adds 0.01 times this norm to the loss of the sparse variant, on
+/// every tenth batch. The norm is part of the autodiff graph. Its type follows the rule of
+/// [`correlation_loss`]. It is 0 for a module without such layers.
 ///
 /// # Shapes
 /// - output: `[1]`
@@ -80,14 +93,21 @@ pub fn coefficient_l1<M: Module>(module: &M) -> Tensor<1> {
     })
 }
 
-/// Correlation of the rows with zeros on the diagonal, which the loss subtracts anyway, from the
-/// Gram matrix of the centred rows: all but that works on `[m, m]`, a fraction of the rows' size.
+/// The correlation of the rows, with zeros on the diagonal. The loss subtracts the diagonal anyway.
+///
+/// After the Gram matrix of the centred rows, all steps work on `[m, m]`, which is usually smaller
+/// than the rows.
+///
+/// # Shapes
+/// - rows: `[m, length]`
+/// - output: `[m, m]`
 fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
     let rows = to_summed(rows);
     let ([m, length], device) = (rows.dims(), rows.device());
     let mean = rows.clone().mean_dim(1);
     let centred = rows - mean.clone();
-    // Correlation does not depend on scale; this one keeps squares from over- and underflowing.
+    // Correlation does not depend on the scale of a row. This scale avoids overflow and underflow of
+    // the squares.
     let scale = centred.clone().detach().max_abs_dim(1);
     let scale = scale.clone().mask_fill(scale.equal_scalar(0.0), 1.0);
     let gram = gram(centred / scale.clone());
@@ -97,8 +117,8 @@ fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -
         .mask_fill(diagonal.clone().bool_not(), 0.0)
         .sum_dim(1);
 
-    // What rounding leaves of a constant row: no variance. Dividing by it would give correlations
-    // of noise and gradients without bound.
+    // Rounding leaves a small variance in a constant row. To divide by it would give the correlation
+    // of noise, and gradients without bound. So the row counts as constant.
     let (epsilon, smallest) = match variance.dtype() {
         DType::F64 => (f64::EPSILON, f64::MIN_POSITIVE),
         _ => (f32::EPSILON as f64, f32::MIN_POSITIVE as f64),
@@ -109,13 +129,14 @@ fn off_diagonal_correlation(rows: Tensor<2>, gram: fn(Tensor<2>) -> Tensor<2>) -
 
     let norm = variance.mask_fill(constant.clone(), 1.0).sqrt();
     let inverse = norm.recip().mask_fill(constant, 0.0);
-    // An outer product, and not two divisions by a column and by its transpose: Burn 0.22's fusion
-    // reads the second of two broadcast layouts of one buffer wrongly (docs/backends.md).
+    // One outer product in place of two divisions, by a column and by its transpose: the fusion of
+    // Burn 0.22 reads one buffer wrongly in two broadcast layouts (docs/backends.md).
     let inverses = inverse.clone().matmul(inverse.transpose());
     (gram.mask_fill(diagonal, 0.0) * inverses).clamp(-1.0, 1.0)
 }
 
-/// The type in which values of a type are summed, and thresholds moved: f32 for half precision.
+/// The type in which values of this type are summed and thresholds are stored: f32 for half
+/// precision, the same type otherwise.
 pub(crate) fn summed(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
@@ -123,7 +144,7 @@ pub(crate) fn summed(dtype: DType) -> DType {
     }
 }
 
-/// In the type in which they are summed.
+/// The rows in the type in which they are summed.
 fn to_summed(rows: Tensor<2>) -> Tensor<2> {
     let dtype = summed(rows.dtype());
     rows.cast(dtype)
@@ -134,30 +155,32 @@ fn gram(rows: Tensor<2>) -> Tensor<2> {
     rows.clone().matmul(rows.transpose())
 }
 
-/// [`gram`] for a loss that does not tell `ij` from `ji`. The gradient `(G + Gᵀ) · rows` then is
-/// `2 G · rows`, one product in place of two.
+/// [`gram`] for a loss that is symmetric in `i` and `j`. The gradient `G` of the Gram matrix is then
+/// symmetric, so the gradient of the rows, `(G + Gᵀ) · rows`, is `2 G · rows`: one product in place
+/// of two.
 fn gram_of_symmetric_loss(rows: Tensor<2>) -> Tensor<2> {
     let half = rows.clone().matmul(rows.detach().transpose());
     half.clone() * 2.0 - half.detach()
 }
 
+/// A mask of shape `[size, size]` that is true on the diagonal.
 fn diagonal(size: usize, device: &Device) -> Tensor<2, Bool> {
     Tensor::<2, Bool>::diag_mask([size, size], 0, device).bool_not()
 }
 
-/// Which parameters of a module are summed over. What visitors are told of them,
-/// [`ModuleVisitor::enter_module`] explains.
+/// The parameters of a module to sum over. A visitor knows a parameter by the name of its field and
+/// of the type that contains it, see [`ModuleVisitor::enter_module`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Select {
-    /// Primary filters: of layers, and under [`LinearConv`](crate::LinearConv)'s
-    /// reparameterization.
+    /// The primary filters of layers, and of weights that [`LinearConv`](crate::LinearConv)
+    /// reparameterized.
     Primary,
-    /// Matrices of coefficients.
+    /// The matrices of coefficients.
     Coefficients,
 }
 
-/// Sums `term` over the selected parameters of a module. A parameter of more than two dimensions
-/// comes as a matrix, its trailing dimensions flattened.
+/// Sums `term` over the selected parameters of a module. `term` gets each parameter as a matrix: the
+/// dimensions after the first are flattened.
 fn sum_over<M: Module>(module: &M, select: Select, term: fn(Tensor<2>) -> Tensor<1>) -> Tensor<1> {
     let mut visitor = Sum {
         select,
@@ -181,19 +204,20 @@ fn sum_over<M: Module>(module: &M, select: Select, term: fn(Tensor<2>) -> Tensor
 struct Sum {
     select: Select,
     term: fn(Tensor<2>) -> Tensor<1>,
-    /// Whether the parameter that is visited next is one to sum over.
+    /// Whether the next parameter is selected.
     selected: bool,
-    /// The parameter visited last, which a reparameterization that follows makes primary filters.
+    /// The last visited parameter, if it has four dimensions. If LinearConv's reparameterization is
+    /// visited next, this parameter holds primary filters.
     base: Option<Tensor<2>>,
     sum: Option<Tensor<1>>,
-    /// The type of the first parameter, and so of a sum of nothing.
+    /// The type of the first parameter. A sum without terms has this type.
     dtype: Option<DType>,
 }
 
 impl Sum {
     fn add(&mut self, rows: Tensor<2>) {
         let term = (self.term)(rows);
-        // Layers of one model may live on several devices, in several types.
+        // The layers of one model may be on several devices, and may have several types.
         self.sum = Some(match self.sum.take() {
             Some(sum) => term.to_device(&sum.device()).cast(sum.dtype()) + sum,
             None => term,

@@ -1,32 +1,38 @@
-//! What a layer costs, as integer formulas, and the choice that follows from it.
+//! The parameters and multiply-adds of a layer as integer formulas, and the rules that choose by them.
 
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
-/// How a layer computes its output. All ways give the same result up to rounding.
+/// How a layer computes its output. The result is the same up to rounding.
+///
+/// Multiply-adds are given with the names of [`LayerCost`].
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evaluation {
-    /// The faster of the two for the sizes at hand, see [`LayerCost::cheaper`].
+    /// The evaluation that is expected to be faster for the size of the input, see
+    /// [`LayerCost::cheaper`].
     Auto,
-    /// Convolve with the primary filters, then combine their feature maps:
-    /// `m·k + n·m` multiply-adds an output pixel, at low rank `m·k + r·(n + m)`. Where input
-    /// channels are combined, that comes first: `s·(c − s)` multiply-adds an input pixel. Needs
-    /// `groups = 1`.
+    /// Convolve with the primary filters, then combine their feature maps. This needs `groups = 1`.
+    ///
+    /// For each output pixel it takes `m·k + n·m` multiply-adds, and `m·k + r·(n + m)` at rank `r`.
+    /// If input channels are combined, this is done first. It takes `s·(c − s)` multiply-adds for
+    /// each input pixel.
     Factored,
-    /// Build the whole kernel, then convolve with it: `(m + n)·k` multiply-adds an output pixel
-    /// and `n·m·k` for the kernel, at low rank `r·(n + m)·k`, as the reference implementation does.
+    /// Build the whole kernel, then convolve with it, as the reference implementation does.
+    ///
+    /// If all channels are primary, it takes `(m + n)·k` multiply-adds for each output pixel. To
+    /// build the kernel takes `n·m·k`, and `r·(n + m)·k` at rank `r`.
     Materialized,
 }
 
-/// The pixels that a layer reads and computes, each batch × height × width.
+/// The numbers of pixels that a layer reads and computes: batch × height × width.
 ///
-/// One number stands for a layer that computes as many pixels as it reads.
+/// `Pixels::from(number)` is for a layer with as many output pixels as input pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pixels {
-    /// Pixels of the input.
+    /// Pixels of the input, of all images of the batch.
     pub input: usize,
-    /// Pixels of the output.
+    /// Pixels of the output, of all images of the batch.
     pub output: usize,
 }
 
@@ -39,10 +45,11 @@ impl From<usize> for Pixels {
     }
 }
 
-/// The sizes of a convolution that decide its number of parameters and multiply-adds.
+/// The sizes of a convolution that give its numbers of parameters and multiply-adds.
 ///
-/// A dense convolution is the case without secondary filters, see [`dense`](Self::dense).
+/// A dense convolution has no secondary filters, see [`dense`](Self::dense).
 ///
+/// # Example
 /// ```
 /// use linearconv::{Evaluation, LayerCost};
 ///
@@ -64,27 +71,30 @@ impl From<usize> for Pixels {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerCost {
-    /// Primary filters `m`.
+    /// The number of primary filters, `m`.
     pub primary: usize,
-    /// Secondary filters `n`.
+    /// The number of secondary filters, `n`.
     pub secondary: usize,
-    /// Weights of one stored filter `k`: primary channels of a group × kernel height × kernel
-    /// width.
+    /// The number of weights of one stored filter, `k`: primary channels of a group × kernel height
+    /// × kernel width.
     pub filter_size: usize,
-    /// Primary input channels of a group `s`: all of them in the paper's layer.
+    /// The number of primary input channels of a group, `s`. In the layer of the paper all channels are
+    /// primary.
     pub primary_channels: usize,
-    /// Input channels `c − s` that are added onto the primary ones.
+    /// The number of other input channels, `c − s`. They are added to the primary channels, weighted by
+    /// coefficients.
     pub secondary_channels: usize,
-    /// Groups of channels.
+    /// The number of groups of channels.
     pub groups: usize,
-    /// The rank of low-rank coefficients; `None` where all `n·m` are stored.
+    /// The rank of low-rank coefficients, `r`. `None` if all `n·m` coefficients are stored.
     pub rank: Option<usize>,
     /// Whether the layer adds a bias.
     pub bias: bool,
 }
 
 impl LayerCost {
-    /// Of a dense convolution whose weight is `[filters, channels / groups, height, width]`.
+    /// The cost of a dense convolution. The shape of its weight is `[filters, channels / groups, height,
+    /// width]`.
     pub(crate) fn of_weight(
         [filters, channels, height, width]: [usize; 4],
         groups: usize,
@@ -102,7 +112,7 @@ impl LayerCost {
         }
     }
 
-    /// The dense convolution with as many filters.
+    /// The dense convolution with the same numbers of filters and channels.
     pub fn dense(&self) -> Self {
         let channels = self
             .primary_channels
@@ -118,10 +128,11 @@ impl LayerCost {
         }
     }
 
-    /// Trainable parameters: primary filters, coefficients of filters and of channels, and bias.
+    /// The number of trainable parameters: primary filters, coefficients of filters and of channels,
+    /// and bias.
     ///
-    /// Masked coefficients count, the threshold of sparse ones does not. A sum beyond all numbers is
-    /// the largest one, here and in the counts below.
+    /// Coefficients that are masked out count. The threshold of sparse coefficients does not count.
+    /// A number that is too large for the type becomes the largest number of the type.
     pub fn parameters(&self) -> usize {
         let bias = if self.bias { self.filters() } else { 0 };
         let weights = product([self.primary, self.filter_size]);
@@ -132,7 +143,9 @@ impl LayerCost {
         usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
-    /// Multiply-adds of a forward pass over these [`Pixels`], bias left out as usual.
+    /// The number of multiply-adds of a forward pass over these [`Pixels`]. The bias is not counted.
+    ///
+    /// A number that is too large for the type becomes the largest number of the type.
     pub fn multiply_adds(&self, evaluation: Evaluation, pixels: impl Into<Pixels>) -> u64 {
         let pixels = pixels.into();
         match evaluation {
@@ -156,13 +169,13 @@ impl LayerCost {
         }
     }
 
-    /// The evaluation that is expected to be faster for these [`Pixels`]: what
-    /// [`Evaluation::Auto`] stands for.
+    /// The evaluation that is expected to be faster for these [`Pixels`]. [`Evaluation::Auto`]
+    /// chooses by this rule.
     ///
-    /// That is the one with fewer multiply-adds, where those that build the kernel count one and a
-    /// half times, because the kernel is also copied. The layer bench shows it for the kernel of
-    /// the feature `flex` and for tensor operations alike. Grouped convolutions are materialized,
-    /// because nothing else is valid for them.
+    /// The rule takes the evaluation with fewer multiply-adds. Multiply-adds that build the kernel
+    /// count one and a half times, because the kernel is also copied. With several groups the result
+    /// is always [`Evaluation::Materialized`], because the factored evaluation is not valid there.
+    /// The bench `layer` in the repository compares the rule with measured times.
     pub fn cheaper(&self, pixels: impl Into<Pixels>) -> Evaluation {
         let pixels = pixels.into();
         let [factored, materialized] = [Evaluation::Factored, Evaluation::Materialized]
@@ -175,17 +188,18 @@ impl LayerCost {
         }
     }
 
-    /// Whether the layer has fewer parameters than its dense twin.
+    /// Whether the layer has fewer parameters than the [`dense`](Self::dense) layer.
     pub fn saves(&self) -> bool {
         self.parameters() < self.dense().parameters()
     }
 
-    /// Whether the layer [saves](Self::saves) parameters and is expected to be faster than its
-    /// dense twin, whatever the size of its input: what
-    /// [`ConvConfig::Auto`](crate::ConvConfig::Auto) asks.
+    /// Whether the layer [saves](Self::saves) parameters and is expected to be faster than the
+    /// [`dense`](Self::dense) layer. [`ConvConfig::Auto`](crate::ConvConfig::Auto) chooses by this
+    /// rule. The size of the input does not matter.
     ///
-    /// That is where the factored evaluation needs at most four fifths of the dense twin's
-    /// multiply-adds. See the layer bench.
+    /// A layer is expected to be faster if it has one group, and if its factored evaluation takes at
+    /// most 4/5 of the multiply-adds of the dense layer. The bench `layer` in the repository
+    /// compares the rule with measured times.
     pub fn pays(&self) -> bool {
         let [factored, dense] = [
             self.multiply_adds(Evaluation::Factored, 1),
@@ -195,11 +209,12 @@ impl LayerCost {
         self.groups == 1 && self.saves() && 5 * factored <= 4 * dense
     }
 
+    /// The number of output channels.
     fn filters(&self) -> usize {
         self.primary.saturating_add(self.secondary)
     }
 
-    /// Weights of one channel of a filter.
+    /// The number of weights of one channel of a filter: kernel height × kernel width.
     fn taps(&self) -> usize {
         self.filter_size / self.primary_channels.max(1)
     }
@@ -216,10 +231,11 @@ impl LayerCost {
     }
 }
 
-/// In 64 bits also where sizes have 32; the largest number where that is too small.
+/// The product in 64 bits, because `usize` may have 32. A product that is too large becomes the
+/// largest number.
 fn product<const N: usize>(factors: [usize; N]) -> u64 {
     let product = |product: u64, factor: usize| product.saturating_mul(factor as u64);
-    // A zero behind a sum beyond all numbers.
+    // A zero may come after factors whose product is too large already.
     match factors.contains(&0) {
         true => 0,
         false => factors.into_iter().fold(1, product),

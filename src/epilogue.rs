@@ -1,4 +1,4 @@
-//! What follows a convolution: batch normalization, a shortcut, an activation, pooling.
+//! The steps after a convolution: batch normalization, a shortcut, ReLU and max pooling.
 
 #[cfg(feature = "flex")]
 use burn::module::RunningState;
@@ -12,14 +12,19 @@ use burn::tensor::activation::relu;
 #[cfg(feature = "flex")]
 use crate::flex::epilogue;
 
-/// What [`Conv::forward_with`](crate::Conv::forward_with) applies to the output of a convolution: a
-/// batch normalization, then a shortcut that is added, then ReLU, then max pooling. Each of them may be
-/// absent.
+/// The steps that [`Conv::forward_with`](crate::Conv::forward_with) applies to the output of a
+/// convolution, in this order:
+/// 1. a batch normalization,
+/// 2. a shortcut, which is added,
+/// 3. ReLU,
+/// 4. max pooling.
 ///
-/// It computes what these layers compute one after the other. Where [`conv2d`](crate::conv2d) has a kernel
-/// of its own, all of it is one operation, in fewer passes over memory and with less memory kept for the
-/// backward pass. "Epilogue" is the name that CUTLASS and cuDNN have for it.
+/// Each step is optional. The result is the same as that of the layers one after the other, up to
+/// rounding. On Burn's flex backend with the feature `flex`, in f32 and f64, the steps are one
+/// operation. The operation reads the memory fewer times than the layers, and keeps less memory for
+/// the backward pass. CUTLASS and cuDNN use the name "epilogue" for such steps.
 ///
+/// # Example
 /// ```
 /// use burn::nn::conv::Conv2dConfig;
 /// use burn::nn::{BatchNormConfig, PaddingConfig2d};
@@ -46,13 +51,14 @@ pub struct Epilogue<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// One that changes nothing.
+    /// An epilogue without steps.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Normalizes the output of the convolution, over a batch in training and by the running
-    /// statistics elsewhere, as [`BatchNorm::forward`].
+    /// Normalizes the output of the convolution, as [`BatchNorm::forward`]: by the statistics of the
+    /// batch in training, which also updates the running statistics, and by the running statistics
+    /// otherwise.
     pub fn with_norm(self, norm: &'a BatchNorm) -> Self {
         Self {
             norm: Some(norm),
@@ -60,7 +66,11 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Adds a tensor of the shape of the output, behind the normalization.
+    /// Adds a tensor after the normalization.
+    ///
+    /// # Shapes
+    /// - shortcut: `[batch_size, channels_out, height_out, width_out]`, as the output of the
+    ///   convolution
     pub fn with_shortcut(self, shortcut: Tensor<4>) -> Self {
         Self {
             shortcut: Some(shortcut),
@@ -68,12 +78,12 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Sets what is negative to zero, behind the shortcut.
+    /// Applies ReLU after the shortcut: `max(x, 0)`.
     pub fn with_relu(self) -> Self {
         Self { relu: true, ..self }
     }
 
-    /// Pools the maps by their largest values, at the end.
+    /// Applies max pooling at the end, as [`MaxPool2d::forward`].
     pub fn with_max_pool(self, pool: &'a MaxPool2d) -> Self {
         Self {
             pool: Some(pool),
@@ -81,9 +91,11 @@ impl<'a> Epilogue<'a> {
         }
     }
 
+    /// Applies the steps to feature maps.
+    ///
     /// # Shapes
     /// - maps: `[batch_size, channels_out, height_out, width_out]`
-    /// - output: as the maps, or as they are pooled
+    /// - output: as the maps; a pool makes the last two smaller
     pub(crate) fn apply(self, maps: Tensor<4>) -> Tensor<4> {
         #[cfg(feature = "flex")]
         let (maps, epilogue) = self.apply_by_kernel(maps);
@@ -111,7 +123,7 @@ impl<'a> Epilogue<'a> {
         }
     }
 
-    /// Applies what this crate's kernel for the flex backend can, and returns the rest.
+    /// Applies the steps that this crate's CPU code supports. Returns the result and the other steps.
     #[cfg(feature = "flex")]
     fn apply_by_kernel(self, maps: Tensor<4>) -> (Tensor<4>, Self) {
         let [_, _, height, width] = maps.dims();
@@ -143,11 +155,12 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// The weights of a normalization, with its running statistics unless it takes those of the batch.
+/// The weights of a normalization. The running statistics are included, unless the normalization uses
+/// the statistics of the batch.
 #[cfg(feature = "flex")]
 fn weights(norm: &BatchNorm, maps: &Tensor<4>) -> epilogue::Weights {
     let device = maps.device();
-    // As `BatchNorm::forward` decides.
+    // The rule of `BatchNorm::forward`.
     let batch = device.is_autodiff() && norm.training.is_enabled();
     let running = |state: &RunningState<Tensor<1>>| state.value().to_device(&device);
     epilogue::Weights {
@@ -157,7 +170,7 @@ fn weights(norm: &BatchNorm, maps: &Tensor<4>) -> epilogue::Weights {
     }
 }
 
-/// Moves a running statistic towards that of a batch, as `BatchNorm::forward` does.
+/// Updates a running statistic by the statistic of a batch, as `BatchNorm::forward` does.
 #[cfg(feature = "flex")]
 fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     let value = running.value_sync().to_device(&batch.device());
@@ -165,7 +178,8 @@ fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     running.update(value.detach());
 }
 
-/// Whether all windows of a pooling are whole and in the maps.
+/// Whether a pool has no padding, no ceil mode and no dilation. All of its windows then lie inside the
+/// maps.
 #[cfg(feature = "flex")]
 pub(crate) fn is_plain(pool: &MaxPool2d) -> bool {
     let padding = match pool.padding {
@@ -176,7 +190,7 @@ pub(crate) fn is_plain(pool: &MaxPool2d) -> bool {
     !padding && !pool.ceil_mode && pool.dilation == [1, 1]
 }
 
-/// The size of the windows of a plain pooling whose windows lie side by side.
+/// The size of the windows, if the pool is plain and its windows lie side by side.
 #[cfg(feature = "flex")]
 fn side_by_side(pool: &MaxPool2d) -> Option<[usize; 2]> {
     (is_plain(pool) && pool.kernel_size == pool.stride).then_some(pool.kernel_size)
@@ -195,7 +209,7 @@ mod tests {
     use super::*;
     use crate::without_kernel;
 
-    /// Explicit f64 values around `mean` that depend on the seed alone.
+    /// Values around `mean` in f64. The seed decides them.
     fn values<const D: usize>(shape: [usize; D], seed: usize, mean: f64) -> TensorData {
         let count: usize = shape.iter().product();
         let value = |index: usize| ((index * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0;
@@ -216,7 +230,7 @@ mod tests {
         tensor.try_to_vec_as().expect("values")
     }
 
-    /// A normalization in f64 whose weights are not those of the start.
+    /// A normalization in f64, with other weights than its initial weights.
     fn norm(channels: usize) -> BatchNorm {
         let norm = BatchNormConfig::new(channels).init(&Device::flex().autodiff());
         let double = |value| Tensor::from_data(value, (&Device::flex().autodiff(), DType::F64));
@@ -229,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Which parts an epilogue has.
+    /// The size of the maps, and the steps of the epilogue.
     #[derive(Clone, Copy, Debug)]
     struct Case {
         size: [usize; 4],
@@ -240,7 +254,7 @@ mod tests {
         pool: Option<[usize; 2]>,
     }
 
-    /// Output, gradients and running statistics of two passes.
+    /// The outputs and gradients of two passes, and the running statistics after them.
     fn outcome(case: Case) -> Vec<Vec<f64>> {
         let Case { size, .. } = case;
         let [_, channels, ..] = size;
@@ -285,7 +299,7 @@ mod tests {
             [4, 2, 1, 1],
             [1, 2, 1, 1],
             [2, 3, 40, 35],
-            // Enough for several threads.
+            // Enough work for several threads.
             [5, 7, 50, 40],
         ];
         let windows = [None, Some([2, 2]), Some([3, 2]), Some([1, 1])];
@@ -311,7 +325,7 @@ mod tests {
         })
     }
 
-    /// Burn's operations against the kernel.
+    /// Compares this crate's CPU code with Burn's operations.
     #[test]
     fn one_operation_equals_the_steps() {
         for case in cases() {
@@ -347,7 +361,8 @@ mod tests {
         }
     }
 
-    /// In f32, a mean of a thousand deviations: the variance and all gradients are those of f64.
+    /// The mean is about a thousand times the standard deviation. In f32, the output, the gradient and
+    /// the variance still equal those in f64, within the tolerance.
     #[test]
     fn a_large_mean_costs_no_digits() {
         const MEAN: f64 = 1024.0;
@@ -355,7 +370,7 @@ mod tests {
         let outcome = |dtype| {
             let device = Device::flex().autodiff();
             let norm = BatchNormConfig::new(2).init(&device);
-            // Rounded to f32, so that both types normalize the same values.
+            // The values are rounded to f32, so that both types normalize the same values.
             let maps = Tensor::<4>::from_data(values(size, 1, MEAN), (&device, DType::F32));
             let maps = maps.cast(dtype).require_grad();
             let norm = BatchNorm {
@@ -385,7 +400,7 @@ mod tests {
         }
     }
 
-    /// A channel without variance divides by the root of epsilon alone.
+    /// The variance of a constant channel is 0, so only the epsilon is left in the divisor.
     #[test]
     fn a_constant_channel_is_beta() {
         let device = Device::flex().autodiff();
@@ -395,14 +410,15 @@ mod tests {
         assert_eq!(to_vec(output.clone()), vec![0.0; 150]);
         let gradients = output.sum().backward();
         let gradient = to_vec(maps.grad(&gradients).expect("gradient"));
-        // The gradient of a sum that is always zero; its root of epsilon is 316.
+        // The sum is always zero, so its gradient is zero too. Rounding errors are multiplied by the
+        // inverse root of epsilon, 316.
         assert!(
             gradient.iter().all(|value| value.abs() < 1e-4),
             "{gradient:?}"
         );
     }
 
-    /// What is not a number stays one, so that a run that diverged can be seen.
+    /// NaN stays NaN, so that one can see that a training has diverged.
     #[test]
     fn nan_passes() {
         let device = Device::flex().autodiff();

@@ -2,24 +2,25 @@ use alloc::string::String;
 
 use thiserror::Error;
 
-/// Why a layer cannot be built, pruned or fitted or a model not be compressed, with the offending
-/// values.
+/// Why a layer cannot be built, pruned or fitted, or why a model cannot be compressed. The message
+/// has the values that are wrong.
 ///
-/// Functions that panic, such as [`init`](crate::LinearConv2dConfig::init) beside
-/// [`try_init`](crate::LinearConv2dConfig::try_init), do so with the same messages.
+/// Some functions panic with the same messages. For example,
+/// [`init`](crate::LinearConv2dConfig::init) panics where
+/// [`try_init`](crate::LinearConv2dConfig::try_init) returns an error.
 #[derive(Error, Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A size of which every dimension must be at least 1 has a zero in it.
+    /// A size of the configuration has a zero. Each of its dimensions must be at least 1.
     #[error("{name} must be at least 1 in every dimension, got {value:?}")]
     ZeroSize {
-        /// The field of the configuration.
+        /// The name of the field in the configuration.
         name: &'static str,
-        /// Its value.
+        /// The value of the field.
         value: [usize; 2],
     },
 
-    /// The channels cannot be split into the groups.
+    /// The number of groups is 0, or does not divide the numbers of channels.
     #[error(
         "groups must be at least 1 and divide both channel counts, \
          got groups={groups}, channels_in={channels_in}, channels_out={channels_out}"
@@ -33,43 +34,43 @@ pub enum Error {
         channels_out: usize,
     },
 
-    /// The share of primary filters leaves no primary or no secondary filter.
+    /// The ratio of primary filters is out of range, or leaves no primary or no secondary filter.
     #[error(
         "primary_ratio must lie strictly between 0 and 1 and leave at least one primary and one \
          secondary filter, got primary_ratio={ratio} with {filters} filters"
     )]
     PrimaryRatio {
-        /// The share of primary filters.
+        /// Primary filters divided by all filters.
         ratio: f64,
         /// The number of output channels.
         filters: usize,
     },
 
-    /// The share of primary channels leaves no channel.
+    /// The ratio of primary channels is out of range, or leaves no primary channel.
     #[error(
         "channel_ratio must lie above 0, be at most 1 and leave at least one primary channel, got \
          channel_ratio={ratio} with {channels} channels"
     )]
     ChannelRatio {
-        /// The share of primary channels.
+        /// Primary channels divided by all input channels.
         ratio: f64,
         /// The number of input channels.
         channels: usize,
     },
 
-    /// Input channels of a grouped convolution were to be combined.
+    /// Input channels cannot be combined in a convolution with several groups.
     #[error(
         "a channel_ratio below 1 needs groups=1, got channel_ratio={ratio} with groups={groups}: \
-         channels of one group would be added onto those of another"
+         channels of one group would be added to channels of another group"
     )]
     ChannelGroups {
         /// The number of groups.
         groups: usize,
-        /// The share of primary channels.
+        /// Primary channels divided by all input channels.
         ratio: f64,
     },
 
-    /// The rank is 0, or above that of any matrix of the coefficients' size.
+    /// The rank is 0, or more than the smaller side of the coefficient matrix.
     #[error(
         "rank must lie between 1 and the smaller side of the coefficient matrix, \
          got rank={rank} for {secondary} secondary by {primary} primary filters"
@@ -83,25 +84,25 @@ pub enum Error {
         primary: usize,
     },
 
-    /// The rank ratio is not a share.
+    /// The rank ratio is outside `(0, 1]`.
     #[error("rank ratio must lie above 0 and be at most 1, got ratio={ratio}")]
     RankRatio {
-        /// The rank as a share of the primary filters.
+        /// The rank divided by the number of primary filters.
         ratio: f64,
     },
 
-    /// The target sparsity is not a share below 1.
+    /// The sparsity is outside `[0, 1)`.
     #[error("sparsity must be at least 0 and below 1, got sparsity={sparsity}")]
     Sparsity {
-        /// The share of coefficients to prune.
+        /// The fraction of coefficients to mask out.
         sparsity: f64,
     },
 
-    /// Factored evaluation was asked of a grouped convolution.
+    /// The factored evaluation is not valid with several groups.
     #[error(
-        "Evaluation::Factored needs groups=1, got groups={groups}: a secondary filter acts on \
-         the channels of its own group, not on those its primary filters have seen; \
-         use Evaluation::Materialized or Evaluation::Auto"
+        "Evaluation::Factored needs groups=1, got groups={groups}: a secondary filter reads the \
+         channels of its own group, but its primary filters may read other channels; use \
+         Evaluation::Materialized or Evaluation::Auto"
     )]
     FactoredGroups {
         /// The number of groups.
@@ -115,7 +116,7 @@ pub enum Error {
         step: f64,
     },
 
-    /// A pruning ramp ends before it begins.
+    /// A pruning ramp does not end after it begins.
     #[error("a pruning ramp must end after it begins, got begin={begin}, end={end}")]
     Ramp {
         /// The first step of the ramp.
@@ -124,8 +125,11 @@ pub enum Error {
         end: usize,
     },
 
-    /// A number of primary filters leaves no secondary filter, or is 0.
-    #[error("primary filters must be at least 1 and fewer than all, got {primary} of {filters}")]
+    /// The number of primary filters is 0, or leaves no secondary filter.
+    #[error(
+        "the number of primary filters must be at least 1 and less than the number of all \
+         filters, got {primary} of {filters}"
+    )]
     Primary {
         /// The number of primary filters.
         primary: usize,
@@ -133,10 +137,12 @@ pub enum Error {
         filters: usize,
     },
 
-    /// A number of primary channels is 0 or above that of all, or below it with groups.
+    /// The number of primary channels is 0, or larger than the number of all channels, or smaller with
+    /// several groups.
     #[error(
-        "primary channels must be at least 1 and at most all, and all with more than one group, \
-         got {primary_channels} of {channels} with groups={groups}"
+        "the number of primary channels must be at least 1 and at most the number of all channels; \
+         with several groups, all channels must be primary; got {primary_channels} of {channels} \
+         with groups={groups}"
     )]
     PrimaryChannels {
         /// The number of primary channels.
@@ -147,109 +153,113 @@ pub enum Error {
         groups: usize,
     },
 
-    /// The goal of a compression is not a share.
-    #[error("the {name} to compress to must lie above 0 and be at most 1, got {value}")]
+    /// The goal of a compression is outside `(0, 1]`.
+    #[error("the {name} of a compression must be above 0 and at most 1, got {value}")]
     Share {
-        /// What the goal is about.
+        /// What the goal limits, for example `share of parameters`.
         name: &'static str,
-        /// Its value.
+        /// The goal.
         value: f64,
     },
 
-    /// A compression asks for fewer weights than its layers can be made of.
+    /// The goal of a compression is smaller than the smallest plan.
     #[error(
-        "no plan reaches a {name} of {value}: these layers need at least {smallest} of their \
-         {dense} weights"
+        "no plan reaches the {name} {value}: the dense layers have the size {dense}, the smallest \
+         plan has {smallest}"
     )]
     Budget {
-        /// What the goal is about.
+        /// What the goal limits, for example `share of parameters`.
         name: &'static str,
-        /// Its value.
+        /// The goal.
         value: f64,
-        /// The weights of the smallest plan.
+        /// The size of the smallest plan: weights, or multiply-adds if the goal limits these.
         smallest: u64,
-        /// The weights of the dense layers.
+        /// The size of the dense layers, in the same unit.
         dense: u64,
     },
 
-    /// Multiply-adds are to be counted of a layer that no calibration has seen running.
+    /// The multiply-adds of a layer cannot be counted, because the calibration has not seen the layer
+    /// run.
     #[error(
-        "how many pixels {path} computes is not known; run the model under \
-         `Calibration::observe`, with its convolutions declared as `Conv`, and give that to \
-         `Compression::with_calibration`"
+        "the number of pixels that {path} computes is not known; run the model inside \
+         `Calibration::observe`, with its convolutions declared as `Conv`, and give the \
+         calibration to `Compression::with_calibration`"
     )]
     NotObserved {
-        /// Where in the model.
+        /// The path of the weight in the model.
         path: String,
     },
 
-    /// The smallest model that a measure accepts was asked for, and it accepts none.
-    #[error("no budget was accepted; tried were:\n{trials}")]
+    /// A search for the smallest model has found no model that is accepted.
+    #[error("no budget was accepted; these budgets were tried:\n{trials}")]
     NoneAccepted {
-        /// The budgets, and what came out.
+        /// The budgets, and the result of each.
         trials: String,
     },
 
-    /// The smallest model was asked of a compression that has no budget to make smaller.
+    /// A search for the smallest model was started from a compression without a budget.
     #[error(
-        "a search for the smallest model needs a share to make smaller: `to_parameters` or \
+        "a search for the smallest model needs a budget: use `to_parameters` or \
          `to_multiply_adds`"
     )]
     NoBudget,
 
-    /// A layer of a saved plan has no size that a convolution could have.
+    /// A saved plan gives a layer a size that no convolution can have.
     #[error(
-        "{path} of a saved plan cannot be a convolution of shape {shape:?} with {pixels} pixels"
+        "the saved plan gives {path} the shape {shape:?} and {pixels} pixels; no convolution can \
+         have this size"
     )]
     LayerSize {
-        /// Where in the model.
+        /// The path of the weight in the model.
         path: String,
         /// The shape of the weight.
         shape: [usize; 4],
-        /// The pixels of an image.
+        /// The number of pixels of an image: of the input or of the output, whichever is larger.
         pixels: usize,
     },
 
-    /// A saved plan is of a version that this crate does not know.
-    #[error("a plan of version {version} was saved, but this version of linearconv knows {known}")]
+    /// A saved plan has a version that this crate cannot read.
+    #[error(
+        "the saved plan has version {version}, but this version of linearconv reads version {known}"
+    )]
     PlanVersion {
-        /// The version that was saved.
+        /// The version of the saved plan.
         version: u32,
-        /// The version that is known.
+        /// The version that this crate reads.
         known: u32,
     },
 
-    /// A weight is reparameterized already, by LinearConv or otherwise.
+    /// A weight is reparameterized already, by LinearConv or by another reparameterization.
     #[error(
         "{path} is reparameterized already, by {name}; call `materialize()` to make it dense \
          before compressing the model"
     )]
     Reparameterized {
-        /// Where in the model.
+        /// The path of the weight in the model.
         path: String,
-        /// The name of the reparameterization, `linear_conv` for LinearConv.
+        /// The name of the reparameterization. LinearConv has the name `linear_conv`.
         name: String,
     },
 
-    /// A plan was applied to another model than the one it was made for, or to other weights.
+    /// The plan was made for another model or for other weights.
     #[error(
-        "the plan is for another model or other weights: this model has no convolution weight \
-         {path} as it was planned; make a plan for it"
+        "the plan is for another model or for other weights: this model has no convolution weight \
+         {path} as in the plan; make a plan for this model"
     )]
     OtherModel {
-        /// Where in the model the plan was made for.
+        /// The path of the weight in the plan.
         path: String,
     },
 
-    /// A weight that was taken for that of a convolution has a bias of another length beside it.
+    /// The bias beside a weight has another length than a convolution's bias would have.
     #[error(
         "{path} has {biases} values beside a weight of {filters} filters, so the layer is not a \
-         convolution but, maybe, a transposed one; name the weights of the convolutions, \
+         convolution; it may be a transposed convolution; name the weights of the convolutions by \
          `LinearConv::new(..).within(conv2d_weights(&model)?)`, or use `Compression`, which looks \
          at the layers"
     )]
     NotConv2d {
-        /// Where in the model the bias is.
+        /// The path of the bias in the model.
         path: String,
         /// The length of the bias.
         biases: usize,
@@ -257,39 +267,40 @@ pub enum Error {
         filters: usize,
     },
 
-    /// There is nothing to fit: a filter, or its response to a calibration batch, has a value
-    /// that is infinite or no number.
+    /// A filter cannot be fitted: the filter, or its response to a calibration batch, has a value
+    /// that is infinite or NaN.
     #[error("filter {filter} of {path}, or its response to the calibration batch, is not finite")]
     NotFinite {
-        /// Where in the model.
+        /// The path of the weight in the model.
         path: String,
-        /// The first such filter.
+        /// The index of the first such filter.
         filter: usize,
     },
 
-    /// A fit to a calibration batch was asked of a grouped convolution.
+    /// A convolution with several groups cannot be fitted to a calibration batch.
     #[error(
-        "a fit to responses needs groups=1, got groups={groups}: a combined filter acts on the \
-         channels of its own group, not on those its primary filters have answered to; fit the \
-         filters themselves"
+        "a fit to a calibration batch needs groups=1, got groups={groups}: a secondary filter \
+         reads the channels of its own group, but its primary filters may read other channels; \
+         fit this layer without a calibration batch"
     )]
     GroupedResponses {
         /// The number of groups.
         groups: usize,
     },
 
-    /// A calibration batch has fewer output pixels than there are filters, so that a few of them
-    /// seem to combine to all others.
+    /// The calibration has fewer output pixels than the layer has filters. A fit to so few responses
+    /// would show no error, though the filters differ.
     #[error(
-        "{path} has {filters} filters, but there are only {columns} responses of each; calibrate \
-         with more images, best for several times as many responses as filters"
+        "{path} has {filters} filters, but the calibration has only {columns} responses of each \
+         filter; calibrate with more images: there should be several times as many responses as \
+         filters"
     )]
     TooFewResponses {
-        /// Where in the model.
+        /// The path of the weight in the model.
         path: String,
         /// The number of filters.
         filters: usize,
-        /// The columns of the responses.
+        /// The number of responses of each filter.
         columns: usize,
     },
 }

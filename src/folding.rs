@@ -1,4 +1,4 @@
-//! Batch normalization folded into the convolution in front of it.
+//! Folds a batch normalization into the convolution before it.
 
 use alloc::{vec, vec::Vec};
 
@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Int, Tensor, TensorData};
-// Square roots of floats are part of std alone. The import is unused where a dependency links std.
+// Without std, floats have no square root. The import is unused if a dependency links std.
 #[cfg(not(feature = "std"))]
 #[allow(unused_imports)]
 use num_traits::Float as _;
@@ -15,50 +15,53 @@ use crate::coefficients::scaled;
 use crate::conv::Conv;
 use crate::linear_conv2d::LinearConv2d;
 
-/// Up to this share of the largest one, the scale of a primary filter is too small to be divided by.
-/// Coefficients grow by up to its inverse.
+/// Coefficients are divided by the scales of primary filters. A scale is too small for this if it is at
+/// most this fraction of the largest scale.
 const LEAST_SHARE: f64 = 1e-4;
 
 impl Conv {
-    /// The convolution that alone computes what this one followed by a batch normalization computes in
-    /// evaluation, up to rounding. It is for models that are evaluated or exported.
+    /// Folds a batch normalization into this convolution. The new convolution computes what this
+    /// convolution and then the normalization compute in evaluation, up to rounding. It is for models
+    /// that are evaluated or exported.
     ///
     /// ```text
     /// g = γ / √(σ² + ε)                       σ², μ: running statistics
     /// W' = diag(g) · W                        dense
-    /// P' = diag(h_p) · P                      LinearConv; h is g in the order of the filters,
-    /// A' = diag(h_s) · A · diag(h_p)⁻¹        h_p of the primary and h_s of the secondary ones
+    /// P' = diag(h_p) · P                      LinearConv: h is g in the order of the filters,
+    /// A' = diag(h_s) · A · diag(h_p)⁻¹        h_p: h of primary filters, h_s: h of secondary filters
     /// C' = diag(h_s) · C,  R' = R · diag(h_p)⁻¹                     where A = C·R
     /// bias' = (bias - μ) · g + β
     /// ```
     ///
-    /// The formulas for `W` and the bias are those of Jacob et al. 2018
-    /// ([arXiv 1712.05877](https://arxiv.org/abs/1712.05877), section 3.2). The others follow from
-    /// `diag(h) · cat(P, A·P) = cat(P', A'·P')`.
+    /// The formulas for `W'` and `bias'` are from Jacob et al. 2018
+    /// ([arXiv 1712.05877](https://arxiv.org/abs/1712.05877), section 3.2). The other formulas follow
+    /// from `diag(h) · cat(P, A·P) = cat(P', A'·P')`. The running statistics are those of
+    /// `norm.valid()`.
     ///
-    /// The layer keeps its kind, the shapes of its parameters and its evaluation. It gets a bias if it
-    /// has none. A dense convolution that [`LinearConv`](crate::LinearConv) reparameterized becomes the
-    /// [`LinearConv2d`] that it runs as. Masks, orders and coefficients of channels stay as they are.
-    /// The threshold of [sparse](crate::SparseCoefficients) coefficients stays too, but they have
-    /// another scale now: prune before, not after. What is new is a trainable parameter of its own, of
-    /// floats where the old one was quantized.
+    /// The kind of the layer, the shapes of its parameters and its evaluation do not change. There are
+    /// two exceptions: the layer gets a bias if it has none, and a dense convolution that
+    /// [`LinearConv`](crate::LinearConv) reparameterized becomes a [`LinearConv2d`]. Masks, orders and
+    /// coefficients of channels do not change. All other weights become new trainable parameters, in
+    /// floats if they were quantized.
     ///
-    /// None where that is not possible:
-    /// - A mean, a `g` or a `β` of the normalization is not finite.
-    /// - The size of `h` of a primary filter is at most 10⁻⁴ of the largest one of a primary filter, as
-    ///   where all of them are zero. Secondary filters cannot be combined from what is left. A secondary
-    ///   filter may have any `h`, and a dense convolution any `g`.
-    /// - The [`order`](LinearConv2d::order) shows a filter twice, with different `g`. A filter that it
-    ///   does not show has `h = 1` and is not compared.
+    /// The threshold of [sparse](crate::SparseCoefficients) coefficients does not change, but the scale
+    /// of the coefficients does. So prune before you fold, not after.
     ///
-    /// In the last two cases the dense convolution of the same outputs can be folded, by
-    /// [`to_conv2d`](Self::to_conv2d).
+    /// Returns `None` if the normalization cannot be folded:
+    /// - A value of `μ`, `g` or `β` is not finite.
+    /// - The absolute value of `h` of a primary filter is at most 10⁻⁴ of the largest absolute value of
+    ///   `h` of the primary filters, or all of them are zero. `A'` is divided by `h` of the primary
+    ///   filters. Secondary filters may have any `h`. Dense convolutions may have any `g`.
+    /// - The [`order`](LinearConv2d::order) shows a filter twice, with different `g`. A filter that the
+    ///   order does not show has `h = 1`, and is not compared with other filters.
     ///
-    /// The running statistics are those of `norm.valid()`, with all that a training has updated.
+    /// In the last two cases, convert the layer by [`to_conv2d`](Self::to_conv2d). The dense
+    /// convolution can be folded.
     ///
     /// # Panics
-    /// Panics if the normalization has another number of features than the convolution has outputs,
-    /// and if the order names a filter that is not there.
+    /// Panics if the normalization has another number of features than the convolution has outputs, if
+    /// the order names a filter that does not exist, or if the convolution is made for
+    /// [`Inference`](crate::Inference).
     ///
     /// # Example
     /// ```
@@ -107,12 +110,13 @@ impl Conv {
                 })
             }
             #[cfg(feature = "std")]
-            Self::Packed(_) => unreachable!("it has no layer that it runs as"),
+            Self::Packed(_) => unreachable!("`as_it_runs` has panicked"),
         })
     }
 }
 
-/// What a batch normalization computes in evaluation, for each output: `(x - mean) · scale + shift`.
+/// A batch normalization in evaluation. It computes `(x - mean) · scale + shift` for each output
+/// channel.
 struct Affine {
     mean: Vec<f64>,
     scale: Vec<f64>,
@@ -120,10 +124,10 @@ struct Affine {
 }
 
 impl Affine {
-    /// None where a number is not finite.
+    /// Returns `None` if a number is not finite.
     ///
     /// # Panics
-    /// Panics unless there are as many features as outputs.
+    /// Panics if the number of features is not the number of outputs.
     fn of(norm: &BatchNorm, outputs: usize) -> Option<Self> {
         let norm = norm.valid();
         let [features] = norm.gamma.dims();
@@ -144,7 +148,7 @@ impl Affine {
         finite.then_some(affine)
     }
 
-    /// The bias that comes of one, of none as of zeros: on the device and in the type of the weight.
+    /// The folded bias, on the device and in the type of the weight. No bias counts as a bias of zeros.
     fn bias(&self, bias: Option<&Param<Tensor<1>>>, weight: &Param<Tensor<4>>) -> Param<Tensor<1>> {
         let bias = bias.map_or_else(|| vec![0.0; self.mean.len()], |bias| values(bias.val()));
         let constants = self.mean.iter().zip(&self.scale).zip(&self.shift);
@@ -156,8 +160,9 @@ impl Affine {
     }
 }
 
-/// What each filter is multiplied by, from what each output is, the primary ones in front. None where
-/// two outputs of a filter differ, and where a primary filter would vanish beside another.
+/// The scale of each filter from the scale of each output. The primary filters come first. Returns
+/// `None` if two outputs of one filter have different scales, or if the scale of a primary filter is too
+/// small beside the largest scale ([`LEAST_SHARE`]).
 fn filter_scale(
     of_outputs: &[f64],
     order: Option<&Param<Tensor<1, Int>>>,

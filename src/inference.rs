@@ -1,4 +1,4 @@
-//! Models that are made for inference once.
+//! Converts a trained model for fast inference.
 
 use core::cell::Cell;
 use core::fmt;
@@ -10,29 +10,36 @@ std::thread_local! {
     static PACKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A model whose [`Conv`](crate::Conv)s are made for inference.
+/// A model that is made for inference. It computes what `model.valid()` computes, up to rounding. An
+/// infinite input value may give NaN in place of infinity.
 ///
-/// It consumes the model, and it computes what `model.valid()` computes. Each `Conv` is made when it runs for
-/// the first time, on the device of its weights:
-/// - A normalization in its [`Epilogue`](crate::Epilogue) is folded into it
+/// Each [`Conv`](crate::Conv) of the model is converted when it runs for the first time, on the device
+/// of its weights:
+/// - A normalization in its [`Epilogue`](crate::Epilogue) is folded into the weights
 ///   ([`Conv::folded`](crate::Conv::folded)).
-/// - With the feature `flex`, on Burn's flex backend, in f32, with one group or depthwise, the weights are packed in
-///   the order in which the kernel reads them, and the original weights are dropped. Its outputs are
-///   channels-last in memory, which the next `Conv` reads as they are. Bias, shortcut, ReLU and pooling
-///   follow while the output is in the cache.
-/// - Elsewhere it is the folded convolution.
+/// - Where this crate has CPU code for inference, the weights are packed in the order in which that code
+///   reads them, and the original weights are dropped. The outputs are channels-last in memory, and
+///   the next `Conv` reads them without a copy. Bias, shortcut, ReLU and pooling are computed while the
+///   output is in the cache. This needs the feature `flex`, Burn's flex backend, f32, and one group or
+///   a depthwise convolution.
+/// - In all other cases the folded convolution runs.
 ///
-/// All other layers of the model stay as they are.
+/// All other layers of the model do not change.
 ///
-/// It is no Burn module, so that it cannot be trained or saved by mistake: train and save the
-/// model that it is made from, which `clone()` keeps.
+/// An `Inference` is not a Burn module, so it cannot be trained or saved by mistake. Train and save the
+/// original model. `Inference::new` takes the model, so keep a clone.
 ///
 /// # Panics
-/// The model in it still has Burn's methods. What would visit its weights panics with a message that says
-/// so, `num_params` too. A `Conv` panics where it runs with another normalization than the first time, on a
-/// device with automatic differentiation, and in another float type than that of its weights. The
-/// normalization is known by the identity of its scale; what is changed in it later has no effect.
+/// The inner model still has the methods of a Burn module. Methods that visit, train, save or move its
+/// weights panic, and so does `num_params`. The message explains this.
 ///
+/// A `Conv` panics if it runs
+/// - with another normalization than the first time. The normalization is identified by the parameter id
+///   of its scale. Changes to its values after the first time have no effect.
+/// - on a device with automatic differentiation.
+/// - in another float type than its weights.
+///
+/// # Example
 /// ```
 /// use burn::module::Module;
 /// use burn::nn::conv::Conv2dConfig;
@@ -72,9 +79,9 @@ pub struct Inference<M> {
 }
 
 impl<M: Module> Inference<M> {
-    /// Makes a model for inference.
+    /// Makes the model for inference.
     pub fn new(model: M) -> Self {
-        /// Puts back what was there also where a module panics.
+        /// Restores the flag, even if a module panics.
         struct Before(bool);
         impl Drop for Before {
             fn drop(&mut self) {
@@ -92,8 +99,9 @@ impl<M: Module> Inference<M> {
     }
 }
 
-/// Whether a convolution that is mapped now is to be made for inference: a mapper of Burn's sees
-/// parameters, not the layers that they belong to.
+/// Whether [`Inference::new`] is mapping a model on this thread. A [`Conv`](crate::Conv) that is mapped
+/// then becomes a convolution for inference. The mapper itself cannot do this: a mapper of Burn sees
+/// parameters, and not the layers that contain them.
 pub(crate) fn is_packing() -> bool {
     PACKING.get()
 }

@@ -12,50 +12,54 @@ use crate::convolution::{linear_conv2d, options};
 use crate::cost::{Evaluation, LayerCost, Pixels};
 use crate::error::Error;
 
-/// Configuration to create a [`LinearConv2d`] layer: Burn's
-/// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), with the same fields and builders and, but for
-/// the paper's initial values, the same defaults, and what the paper adds.
+/// Configuration of a [`LinearConv2d`] layer.
+///
+/// It has the fields, builders and defaults of Burn's
+/// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), and the fields that LinearConv adds. Only the
+/// initial values of the parameters differ: they are those of the paper's reference implementation.
 #[derive(Config, Debug)]
 pub struct LinearConv2dConfig {
-    /// The number of channels, `[channels_in, channels_out]`.
+    /// The numbers of channels, `[channels_in, channels_out]`.
     pub channels: [usize; 2],
-    /// The size of the kernel, `[height, width]`.
+    /// The size of the kernel in pixels, `[height, width]`.
     pub kernel_size: [usize; 2],
-    /// The stride of the convolution.
+    /// The stride of the convolution in pixels, `[vertical, horizontal]`.
     #[config(default = "[1, 1]")]
     pub stride: [usize; 2],
-    /// Spacing between kernel elements.
+    /// The spacing between kernel elements in pixels, `[vertical, horizontal]`.
     #[config(default = "[1, 1]")]
     pub dilation: [usize; 2],
-    /// Controls the connections between input and output channels.
+    /// The number of groups of channels. A filter reads the input channels of its own group.
     ///
-    /// With more than one group a secondary filter acts on the channels of its own group, though
-    /// the primary filters it combines belong to others, as in the reference implementation.
+    /// With several groups, a secondary filter may combine primary filters that read other channels
+    /// than it does, as in the reference implementation.
     #[config(default = "1")]
     pub groups: usize,
     /// The padding configuration, symmetric or asymmetric.
     #[config(default = "PaddingConfig2d::Valid")]
     pub padding: PaddingConfig2d,
-    /// If bias should be added to the output. It starts from U(-0.1, 0.1), as the coefficients.
+    /// Whether a bias is added to the output. The initial bias and the initial coefficients are drawn
+    /// from U(-0.1, 0.1).
     #[config(default = true)]
     pub bias: bool,
-    /// From what the primary filters start.
+    /// The initial values of the primary filters.
     ///
-    /// `Initializer::Orthogonal` gives orthonormal filters where there are at most as many as
-    /// weights in a filter. That is close to what the
-    /// [correlation loss](crate::correlation_loss) asks for, but not the same: correlation
-    /// subtracts each filter's mean first, so orthogonal filters with means other than zero have
-    /// a small loss left.
+    /// `Initializer::Orthogonal` gives orthonormal filters if the number of primary filters is at
+    /// most the number of weights of a filter. Their [correlation loss](crate::correlation_loss) is
+    /// small, but usually not zero: correlation subtracts the mean of each filter, and the mean of an
+    /// orthogonal filter is usually not zero.
     #[config(default = "Initializer::XavierUniform{gain:1.0}")]
     pub initializer: Initializer,
-    /// The share of primary filters among the output channels:
+    /// Primary filters divided by output channels, in `(0, 1)`:
     /// `m = floor(primary_ratio · channels_out)`.
     #[config(default = 0.5)]
     pub primary_ratio: f64,
-    /// The share of primary channels among the input channels:
-    /// `s = floor(channel_ratio · channels_in)`. The other channels are added onto them by
-    /// coefficients of their own, so that the filters are those of `s` channels. At 1 there are
-    /// none, and the layer is the paper's. Below 1 it needs `groups = 1`.
+    /// Primary channels divided by input channels, in `(0, 1]`:
+    /// `s = floor(channel_ratio · channels_in)`.
+    ///
+    /// The other channels are added to the primary channels, weighted by coefficients. So the
+    /// primary filters have `s` channels. At 1 all channels are primary, as in the paper. A ratio
+    /// below 1 needs `groups = 1`.
     #[config(default = 1.0)]
     pub channel_ratio: f64,
     /// How the coefficients are stored.
@@ -67,7 +71,7 @@ pub struct LinearConv2dConfig {
 }
 
 impl LinearConv2dConfig {
-    /// Initialize a new [`LinearConv2d`], as Burn's `Conv2dConfig::init`.
+    /// Initializes a new [`LinearConv2d`], as Burn's `Conv2dConfig::init`.
     ///
     /// # Panics
     /// Panics with the message of the error that [`try_init`](Self::try_init) returns.
@@ -76,15 +80,16 @@ impl LinearConv2dConfig {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Initialize a new [`LinearConv2d`], or say what is wrong with the configuration.
+    /// Initializes a new [`LinearConv2d`], or returns what is wrong with the configuration.
     ///
     /// # Errors
-    /// - [`Error::ZeroSize`], [`Error::Groups`]: not a convolution.
-    /// - [`Error::PrimaryRatio`]: no primary or no secondary filter left.
-    /// - [`Error::ChannelRatio`], [`Error::ChannelGroups`]: no primary channel left, or fewer than
-    ///   all with more than one group.
-    /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: not valid coefficients.
-    /// - [`Error::FactoredGroups`]: factored evaluation with more than one group.
+    /// - [`Error::ZeroSize`], [`Error::Groups`]: the sizes are not those of a convolution.
+    /// - [`Error::PrimaryRatio`]: the ratio is outside `(0, 1)`, or leaves no primary or no secondary
+    ///   filter.
+    /// - [`Error::ChannelRatio`]: the ratio is outside `(0, 1]`, or leaves no primary channel.
+    /// - [`Error::ChannelGroups`]: channels would be combined in a layer with several groups.
+    /// - [`Error::Rank`], [`Error::RankRatio`], [`Error::Sparsity`]: the coefficients are not valid.
+    /// - [`Error::FactoredGroups`]: the evaluation is factored, with several groups.
     pub fn try_init(&self, device: &Device) -> Result<LinearConv2d, Error> {
         let LayerCost {
             primary,
@@ -118,10 +123,10 @@ impl LinearConv2dConfig {
         })
     }
 
-    /// What the layer will cost.
+    /// The sizes of the layer, which give its numbers of parameters and multiply-adds.
     ///
     /// # Errors
-    /// As [`try_init`](Self::try_init).
+    /// As [`try_init`](Self::try_init), without [`Error::FactoredGroups`].
     pub fn cost(&self) -> Result<LayerCost, Error> {
         check_geometry(
             self.channels,
@@ -147,11 +152,12 @@ impl LinearConv2dConfig {
         })
     }
 
-    /// The [`cost`](Self::cost) of the layer, unless it is too narrow for its ratio or rank.
+    /// The [`cost`](Self::cost) of the layer. `None` if the layer has too few channels for its ratios or
+    /// its rank.
     ///
     /// # Errors
-    /// As [`cost`](Self::cost) where no width would do. A rank ratio that is too high for a layer is so
-    /// for all wider ones.
+    /// As [`cost`](Self::cost), if more channels would not help. More channels do not help a rank ratio
+    /// that is too high: the rank and its limit grow alike.
     pub(crate) fn cost_if_wide_enough(&self) -> Result<Option<LayerCost>, Error> {
         let is_ratio = matches!(self.coefficients, CoefficientsConfig::RankRatio { .. });
         match self.cost() {
@@ -162,6 +168,10 @@ impl LinearConv2dConfig {
         }
     }
 
+    /// The number of primary filters.
+    ///
+    /// # Errors
+    /// [`Error::PrimaryRatio`]
     fn primary_filters(&self) -> Result<usize, Error> {
         let (ratio, filters) = (self.primary_ratio, self.channels[1]);
         let primary = (ratio * filters as f64) as usize;
@@ -173,7 +183,11 @@ impl LinearConv2dConfig {
     }
 }
 
-/// Whether the sizes are those of a convolution, dense or not.
+/// Checks the sizes of a convolution, dense or LinearConv.
+///
+/// # Errors
+/// - [`Error::ZeroSize`]: a size is 0.
+/// - [`Error::Groups`]: the number of groups does not divide the numbers of channels.
 pub(crate) fn check_geometry(
     channels: [usize; 2],
     kernel_size: [usize; 2],
@@ -201,6 +215,8 @@ pub(crate) fn check_geometry(
     Ok(())
 }
 
+/// # Errors
+/// [`Error::FactoredGroups`]
 fn check_evaluation(evaluation: Evaluation, groups: usize) -> Result<(), Error> {
     match evaluation {
         Evaluation::Factored if groups != 1 => Err(Error::FactoredGroups { groups }),
@@ -208,49 +224,52 @@ fn check_evaluation(evaluation: Evaluation, groups: usize) -> Result<(), Error> 
     }
 }
 
-/// Applies a 2D convolution whose filters are primary filters and learned linear combinations of
-/// them ([LinearConv](https://arxiv.org/abs/1907.11432)); a drop-in for Burn's
+/// A 2D convolution whose filters are primary filters and learned linear combinations of the primary
+/// filters ([paper](https://arxiv.org/abs/1907.11432), section 3). It takes the place of Burn's
 /// [`Conv2d`].
 ///
 /// ```text
 /// W = cat(P, A · P)        P: m primary filters, A: [n, m] coefficients
 /// ```
 ///
-/// Where a [channel ratio](LinearConv2dConfig::channel_ratio) says so, input channels are combined
-/// too, before the convolution: `x_primary + B · x_rest`.
+/// With a [channel ratio](LinearConv2dConfig::channel_ratio) below 1, input channels are combined
+/// too, before the convolution: `x_primary + B · x_rest`. This is not in the paper.
 ///
-/// Should be created with [`LinearConv2dConfig`].
+/// Create it with [`LinearConv2dConfig`].
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct LinearConv2d {
     /// Primary filters `P`, of shape `[m, channels_in / groups, kernel_height, kernel_width]`, or
     /// `[m, s, kernel_height, kernel_width]` with `s` primary channels.
     pub primary: Param<Tensor<4>>,
-    /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
+    /// Coefficients `A` of the secondary filters. The [matrix](Coefficients::matrix) is `[n, m]`.
     pub coefficients: Coefficients,
-    /// Coefficients `B` that add the other channels onto the primary ones,
-    /// `[s, channels_in - s]`; absent where all channels are primary.
+    /// Coefficients `B` of the other channels, which are added to the primary channels, of shape
+    /// `[s, channels_in - s]`. `None` if all channels are primary.
     pub channel_coefficients: Option<Param<Tensor<2>>>,
-    /// The order of the input channels, `[channels_in]`, where the first `s` are not the primary
-    /// ones: input channel `i` is channel `channel_order[i]` of the primary and the other ones.
+    /// The order of the input channels, of shape `[channels_in]`: input channel `i` is channel
+    /// `channel_order[i]` of `cat(primary channels, other channels)`. `None` if the first `s` input
+    /// channels are the primary channels.
     pub channel_order: Option<Param<Tensor<1, Int>>>,
     /// Bias, of shape `[channels_out]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// Stride of the convolution.
+    /// Stride of the convolution in pixels, `[vertical, horizontal]`.
     pub stride: [usize; 2],
-    /// Size of the kernel.
+    /// Size of the kernel in pixels, `[height, width]`.
     pub kernel_size: [usize; 2],
-    /// Spacing between kernel elements.
+    /// Spacing between kernel elements in pixels, `[vertical, horizontal]`.
     pub dilation: [usize; 2],
-    /// Controls the connections between input and output channels.
+    /// The number of groups of channels. A filter reads the input channels of its own group.
     pub groups: usize,
     /// The padding configuration.
     #[module(skip)]
     pub padding: PaddingConfig2d,
-    /// The order of the output channels, `[channels_out]`, where it is not that of the filters:
-    /// output channel `i` is filter `order[i]` of `cat(primary, secondary)`. A fit puts every filter
-    /// there once; an order that has a filter twice, and another not at all, is as valid. It has no
-    /// gradient.
+    /// The order of the output channels, of shape `[channels_out]`: output channel `i` is the output
+    /// of filter `order[i]` of `cat(primary, secondary)`. `None` if the output channels have the
+    /// order of the filters.
+    ///
+    /// A fit makes an order that has every filter once. An order may also have a filter several
+    /// times, and another filter not at all. The order has no gradient.
     pub order: Option<Param<Tensor<1, Int>>>,
     #[module(skip)]
     pub(crate) evaluation: Evaluation,
@@ -264,11 +283,13 @@ impl LinearConv2d {
     /// - output: `[batch_size, channels_out, height_out, width_out]`
     ///
     /// # Panics
-    /// Panics, as Burn's does, if the input has another number of channels or is smaller than
-    /// the kernel; if the [`order`](Self::order) has another length than the outputs; and, with the
-    /// message of [`Error::FactoredGroups`], if there are several groups and the evaluation is
-    /// [`Evaluation::Factored`]. That the order names filters that are there is checked on the flex
-    /// backend alone.
+    /// Panics if
+    /// - the input has another number of channels.
+    /// - the input with its padding is smaller than the kernel.
+    /// - the bias or the [`order`](Self::order) has another length than the number of filters.
+    /// - the order names a filter that does not exist. This is checked on the flex backend only.
+    /// - the evaluation is [`Evaluation::Factored`], and there are several groups. The message is
+    ///   that of [`Error::FactoredGroups`].
     ///
     /// # Example
     /// ```
@@ -298,13 +319,13 @@ impl LinearConv2d {
                 let order = self.order.as_ref().map(|order| order.val());
                 linear_conv2d(input, channels, primary, factors, order, bias, options)
             }
-            // The kernel is in the order of the outputs already.
+            // The filters of the kernel are in the order of the outputs already.
             _ => linear_conv2d(input, None, self.weight(), None, None, bias, options),
         }
     }
 
-    /// The matrix `[I, B]` that combines the input channels to the primary ones, its columns in the
-    /// order of the input; none where all channels are primary.
+    /// The matrix `[I, B]` that combines the input channels to the primary channels. Its columns are
+    /// in the order of the input channels. `None` if all channels are primary.
     ///
     /// # Shapes
     /// - output: `[s, channels_in]`
@@ -313,7 +334,8 @@ impl LinearConv2d {
         Some(channel_matrix(coefficients, self.channel_order.as_ref()))
     }
 
-    /// The whole kernel, its filters in the order of the outputs.
+    /// The whole kernel `W`, with its filters in the order of the output channels. It is part of the
+    /// autodiff graph.
     ///
     /// # Shapes
     /// - output: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
@@ -326,8 +348,8 @@ impl LinearConv2d {
         }
     }
 
-    /// The dense convolution with the same output: the kernel is built once and becomes a
-    /// trainable parameter of its own. The inverse of compression, for exporting a trained layer.
+    /// The dense convolution with the same output, up to rounding. Its weight is a new trainable
+    /// parameter. Use it to export a trained layer.
     pub fn to_conv2d(&self) -> Conv2d {
         Conv2d {
             weight: Param::from_tensor(self.weight().detach()),
@@ -355,7 +377,8 @@ impl LinearConv2d {
         self.evaluation
     }
 
-    /// The sizes that decide what this layer costs. Does not initialize lazy parameters.
+    /// The sizes of the layer, which give its numbers of parameters and multiply-adds. Lazy parameters
+    /// are not initialized.
     pub fn cost(&self) -> LayerCost {
         let shape = self.primary.lazy_shape();
         LayerCost {
@@ -370,9 +393,8 @@ impl LinearConv2d {
         }
     }
 
-    /// Whether secondary maps are computed from primary ones where the kernel need not be built at every
-    /// call: by the evaluation, and for [`Evaluation::Auto`] where that takes clearly fewer
-    /// multiply-adds.
+    /// Whether the layer is factored in a model that is made for inference, where the kernel is built
+    /// only once. [`Evaluation::Auto`] is factored if the layer [pays](LayerCost::pays).
     #[cfg(feature = "flex")]
     pub(crate) fn is_factored(&self) -> bool {
         match self.evaluation {
@@ -381,13 +403,17 @@ impl LinearConv2d {
         }
     }
 
+    /// The number of input channels that are not primary.
     fn secondary_channels(&self) -> usize {
         let coefficients = self.channel_coefficients.as_ref();
         coefficients.map_or(0, |coefficients| coefficients.lazy_shape()[1])
     }
 
-    /// Decides `Auto` by the input's size. Padding is left out: Burn keeps its calculation
-    /// private, and a border does not change which evaluation is cheaper.
+    /// The evaluation for an input of this shape. The size of the output is estimated from the stride
+    /// alone: the border hardly changes which evaluation is cheaper.
+    ///
+    /// # Panics
+    /// Panics if the evaluation is factored, and there are several groups.
     fn resolve_evaluation(&self, [batch_size, _, height, width]: [usize; 4]) -> Evaluation {
         match self.evaluation {
             Evaluation::Auto => {
@@ -399,7 +425,7 @@ impl LinearConv2d {
                 })
             }
             evaluation => {
-                // Its groups may have been set since.
+                // The field `groups` is public, so it may have changed.
                 let checked = check_evaluation(evaluation, self.groups);
                 checked.unwrap_or_else(|error| panic!("{error}"));
                 evaluation

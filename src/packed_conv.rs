@@ -13,12 +13,12 @@ use crate::epilogue::Epilogue;
 #[cfg(feature = "flex")]
 use crate::flex::packed::Packed;
 
-/// What a packed convolution says where its weights are asked for.
+/// The panic message where a packed convolution is asked for its weights.
 pub(crate) const NO_WEIGHTS: &str = "this convolution is made for inference, see \
     `linearconv::Inference`: it has no parameters to be trained, saved, counted, compressed or moved. \
     Use the model that it was made from";
 
-/// A convolution of a model that is made for [`Inference`](crate::Inference).
+/// A convolution of a model that is made for inference. [`Inference`](crate::Inference) makes it.
 #[derive(Clone, Debug)]
 pub struct PackedConv {
     cost: LayerCost,
@@ -27,7 +27,7 @@ pub struct PackedConv {
     form: Arc<Form>,
 }
 
-/// The convolution as it was, until it runs for the first time.
+/// The original convolution, until the first call. The converted convolution, after the first call.
 #[derive(Debug)]
 struct Form {
     original: Mutex<Option<Conv>>,
@@ -36,7 +36,7 @@ struct Form {
 
 #[derive(Debug)]
 struct Made {
-    /// The scale of the normalization that the convolution was made with.
+    /// The id of the scale of the normalization in the first call.
     norm: Option<ParamId>,
     kernel: Kernel,
 }
@@ -45,7 +45,7 @@ struct Made {
 enum Kernel {
     #[cfg(feature = "flex")]
     Packed(Box<Packed>),
-    /// Everywhere else, with the normalization that it could not be folded with.
+    /// The convolution where it cannot be packed. It has the normalization if that could not be folded.
     Folded(Box<Conv>, Option<Box<BatchNorm>>),
 }
 
@@ -70,13 +70,19 @@ impl PackedConv {
         self.id
     }
 
-    /// Where it computes.
+    /// The device of the weights.
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
+    /// Applies the convolution and the steps of the epilogue.
+    ///
+    /// # Shapes
+    /// As [`Conv::forward_with`].
+    ///
     /// # Panics
-    /// Panics if the normalization is not that of the first call, and on a device with automatic differentiation.
+    /// Panics if the normalization is not that of the first call, or if the input is on a device with
+    /// automatic differentiation.
     pub(crate) fn forward_with(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         assert!(!input.device().is_autodiff(), "{NO_WEIGHTS}");
         let norm = epilogue.norm.map(|norm| norm.gamma.id);
@@ -100,9 +106,11 @@ impl PackedConv {
         }
     }
 
-    /// Makes the convolution with the normalization of the first call. Nothing is locked meanwhile: a
-    /// thread that waits for others may begin a call of the same convolution. Several that begin at once
-    /// all make it, and one of the results stays.
+    /// Converts the convolution, with the normalization of the first call.
+    ///
+    /// No lock is held during the conversion. A thread of rayon that waits for other threads may start
+    /// another call of the same convolution, which would wait for the lock for ever. If several calls
+    /// convert the convolution at once, one result is kept.
     fn make(&self, norm: Option<&BatchNorm>) -> &Made {
         let original = || {
             let original = self.form.original.lock();
@@ -130,7 +138,7 @@ impl Kernel {
             conv.folded(norm).or_else(dense)
         });
         match folded {
-            // Statistics that are not finite: the normalization stays a layer of its own.
+            // Statistics are not finite: the normalization remains a separate layer.
             Some(None) => Self::Folded(Box::new(conv), norm.map(|norm| Box::new(norm.clone()))),
             Some(Some(folded)) => Self::without_norm(folded),
             None => Self::without_norm(conv),

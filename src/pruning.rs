@@ -1,15 +1,19 @@
-//! Pruning the coefficients of the sparse variant, by an explicit call between optimizer steps.
+//! Prunes the coefficients of the sparse variant. Call it between optimizer steps.
 //!
-//! Two schedules: [`AdaptiveThreshold`], the reference implementation's, and [`CubicRamp`], which
-//! reaches its sparsity exactly. Both set the mask and the threshold of every
-//! [`SparseCoefficients`](crate::SparseCoefficients) inside a module and leave the rest alone, so
-//! a module without any comes back as it was. The mask and the threshold are part of the record. A
-//! threshold is in f32 where the coefficients are of half precision, in which its small steps would be
-//! lost.
+//! There are two schedules:
+//! - [`AdaptiveThreshold`] is the schedule of the reference implementation.
+//! - [`CubicRamp`] reaches its sparsity exactly.
 //!
-//! Quantized coefficients are pruned by the values that they stand for. A coefficient that is no
-//! number is never masked out: a training that has diverged is to show.
+//! A schedule sets the mask and the threshold of every
+//! [`SparseCoefficients`](crate::SparseCoefficients) in a module. Nothing else changes. The mask and
+//! the threshold are part of the record. If the coefficients are in half precision, the threshold is
+//! in f32, because half precision would lose its small steps.
 //!
+//! Quantized coefficients are pruned by their dequantized values. [`AdaptiveThreshold`] never masks
+//! out NaN. [`CubicRamp`] masks out NaN only after all other coefficients. So NaN stays visible in the
+//! output of the layer if a training has diverged.
+//!
+//! # Example
 //! ```
 //! use burn::tensor::Device;
 //! use linearconv::pruning::{CubicRamp, sparsity};
@@ -33,8 +37,8 @@ use alloc::{vec, vec::Vec};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Bool, Tensor, TensorData};
-// Powers and rounding of floats are part of std alone. The import is unused where a dependency
-// links std.
+// Without std, floats have no powers and no rounding. The import is unused if a dependency links
+// std.
 #[cfg(not(feature = "std"))]
 #[allow(unused_imports)]
 use num_traits::Float as _;
@@ -43,12 +47,17 @@ use crate::coefficients::SPARSE;
 use crate::correlation::summed;
 use crate::error::Error;
 
-/// The reference implementation's schedule: a threshold for each layer that creeps up while fewer
-/// coefficients than wanted are masked out, and down while more are.
+/// The schedule of the reference implementation. Each layer has a threshold. The threshold rises slowly
+/// while fewer coefficients than wanted are masked out, and falls slowly while more are masked out.
 ///
-/// One cycle masks out the coefficients `|A| ≤ t`, measures the share `z` of zeros and sets
-/// `t ← t + (2 / (1 + 10^(10·(z − sparsity))) − 1) · step`. The reference runs one every 500
-/// training steps.
+/// One cycle masks out the coefficients with `|A| ≤ t`. Then `z` is the fraction of coefficients that
+/// are masked out, and the threshold `t` changes:
+///
+/// ```text
+/// t ← t + (2 / (1 + 10^(10·(z − sparsity))) − 1) · step
+/// ```
+///
+/// The reference implementation runs one cycle every 500 training steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdaptiveThreshold {
     sparsity: f64,
@@ -56,15 +65,15 @@ pub struct AdaptiveThreshold {
 }
 
 impl AdaptiveThreshold {
-    /// The step of the reference implementation.
+    /// The `step` of the reference implementation.
     pub const REFERENCE_STEP: f64 = 1e-5;
 
-    /// A schedule towards the given share of zeros, whose threshold changes by less than `step`
-    /// in one cycle.
+    /// A schedule that masks out the fraction `sparsity` of the coefficients. The threshold changes
+    /// by less than `step` in one cycle.
     ///
     /// # Errors
-    /// - [`Error::Sparsity`] outside `[0, 1)`.
-    /// - [`Error::ThresholdStep`] unless positive and finite.
+    /// - [`Error::Sparsity`]: the sparsity is outside `[0, 1)`.
+    /// - [`Error::ThresholdStep`]: the step is not positive, or not finite.
     pub fn new(sparsity: f64, step: f64) -> Result<Self, Error> {
         check_sparsity(sparsity)?;
         if !(step > 0.0 && step.is_finite()) {
@@ -73,13 +82,14 @@ impl AdaptiveThreshold {
         Ok(Self { sparsity, step })
     }
 
-    /// The threshold of the next cycle after one that found the given share of zeros.
+    /// The threshold of the next cycle, from the threshold of this cycle and the fraction of coefficients
+    /// that this cycle masked out.
     pub fn next_threshold(&self, threshold: f64, zero_share: f64) -> f64 {
         let excess = zero_share - self.sparsity;
         threshold + (2.0 / (1.0 + 10f64.powf(10.0 * excess)) - 1.0) * self.step
     }
 
-    /// Runs one cycle on every layer with sparse coefficients inside a module.
+    /// Runs one cycle on every layer with sparse coefficients in a module. Returns the module.
     pub fn prune<M: Module>(&self, module: M) -> M {
         prune(module, |magnitudes, threshold| {
             let kept = |magnitude: &f64| *magnitude > threshold || magnitude.is_nan();
@@ -90,13 +100,15 @@ impl AdaptiveThreshold {
     }
 }
 
-/// A sparsity that rises from 0 to its target along a cubic curve and is met exactly in every
-/// layer by masking out the smallest coefficients (Zhu and Gupta 2017,
+/// A schedule whose sparsity rises from 0 to its target along a cubic curve (Zhu and Gupta 2017,
 /// [arXiv 1710.01878](https://arxiv.org/abs/1710.01878), equation 1).
 ///
 /// ```text
 /// s(step) = sparsity · (1 - (1 - (step - begin) / (end - begin))³)
 /// ```
+///
+/// It masks out the smallest coefficients of each layer, so each layer has exactly this sparsity, up to
+/// a whole number of coefficients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CubicRamp {
     sparsity: f64,
@@ -108,8 +120,8 @@ impl CubicRamp {
     /// A ramp from 0 at step `begin` to `sparsity` at step `end`.
     ///
     /// # Errors
-    /// - [`Error::Sparsity`] outside `[0, 1)`.
-    /// - [`Error::Ramp`] unless `begin < end`.
+    /// - [`Error::Sparsity`]: the sparsity is outside `[0, 1)`.
+    /// - [`Error::Ramp`]: `begin` is not before `end`.
     pub fn new(sparsity: f64, begin: usize, end: usize) -> Result<Self, Error> {
         check_sparsity(sparsity)?;
         if begin >= end {
@@ -122,16 +134,21 @@ impl CubicRamp {
         })
     }
 
-    /// The share of coefficients that are masked out at a step.
+    /// The fraction of coefficients that is masked out at a step. Before `begin` it is 0, and after `end`
+    /// it is the target.
     pub fn sparsity_at(&self, step: usize) -> f64 {
         let done = step.clamp(self.begin, self.end) - self.begin;
         let left = 1.0 - done as f64 / (self.end - self.begin) as f64;
         self.sparsity * (1.0 - left * left * left)
     }
 
-    /// Masks out the smallest coefficients of every layer with sparse ones inside a module, as
-    /// many as the ramp asks for at this step, rounded to the nearest whole number. The threshold
-    /// becomes the largest magnitude masked out, 0 where none is.
+    /// Masks out the smallest coefficients of every layer with sparse coefficients in a module.
+    /// Returns the module.
+    ///
+    /// The number of coefficients that is masked out in a layer is
+    /// [`sparsity_at`](Self::sparsity_at) this step times the number of all its coefficients,
+    /// rounded to the nearest whole number. The threshold becomes the largest magnitude that is
+    /// masked out, or 0 if nothing is masked out.
     pub fn prune<M: Module>(&self, module: M, step: usize) -> M {
         let sparsity = self.sparsity_at(step);
         prune(module, |magnitudes, _| {
@@ -152,8 +169,8 @@ impl CubicRamp {
     }
 }
 
-/// The share of masked coefficients among all coefficients of the sparse layers inside a module;
-/// 0 where there is none.
+/// The fraction of coefficients that is masked out, over all layers with sparse coefficients in a module.
+/// It is 0 if there is no such layer.
 pub fn sparsity<M: Module>(module: &M) -> f64 {
     #[derive(Default)]
     struct Masks {
@@ -178,6 +195,7 @@ pub fn sparsity<M: Module>(module: &M) -> f64 {
     zero_share(&masks.mask)
 }
 
+/// The fraction of entries that are false, 0 for an empty mask.
 fn zero_share(mask: &[bool]) -> f64 {
     let zeros = mask.iter().filter(|kept| !**kept).count();
     zeros as f64 / mask.len().max(1) as f64
@@ -191,8 +209,8 @@ fn check_sparsity(sparsity: f64) -> Result<(), Error> {
     }
 }
 
-/// Gives every sparse layer the mask and the threshold that `rule` derives from the magnitudes of
-/// its coefficients, row by row, and its present threshold.
+/// Sets the mask and the threshold of every layer with sparse coefficients. `rule` computes both from
+/// the magnitudes of the coefficients, row by row, and from the present threshold.
 fn prune<M: Module>(module: M, rule: impl Fn(&[f64], f64) -> (Vec<bool>, f64)) -> M {
     module.map(&mut Pruner {
         rule,
@@ -209,7 +227,8 @@ struct Pruner<R> {
     mask: Vec<bool>,
 }
 
-/// The fields of sparse coefficients, in the order in which a mapper meets them.
+/// The fields of [`SparseCoefficients`](crate::SparseCoefficients), in the order in which a mapper visits
+/// them.
 enum Field {
     Weight,
     Threshold,

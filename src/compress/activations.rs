@@ -1,4 +1,4 @@
-//! What the layers of a model see of calibration images.
+//! What the layers of a model read from calibration images.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,17 +16,18 @@ use crate::convolution::padding;
 use crate::cost::{LayerCost, Pixels};
 use crate::error::Error;
 
-/// An observer of the inputs of every [`Conv`](crate::Conv) of a model, while the caller runs it:
-/// what [`Compression::with_calibration`](crate::Compression::with_calibration) fits the layers'
-/// outputs by, in place of their filters.
+/// An observer of the inputs of every [`Conv`](crate::Conv) of a model, while the caller runs the
+/// model. [`Compression::with_calibration`](crate::Compression::with_calibration) then fits the
+/// outputs of the layers, in place of their filters.
 ///
-/// Of each dense convolution of one group it keeps the patches of input under a sample of output
-/// pixels, drawn evenly from all images: eight pixels for each filter, so eight times the values of
-/// the weight. Of every convolution, dense or not, it notes what it costs, and the pixels that an
-/// image takes: [`layers`](Self::layers).
+/// For each dense convolution with one group it keeps a sample of input patches. A patch holds the
+/// values that a filter reads for one output pixel. The pixels are drawn evenly from all images, at
+/// most eight for each filter, so a sample holds at most eight times as many values as the weight.
+/// For every convolution, dense or not, it keeps the cost and the pixels of an image:
+/// [`layers`](Self::layers).
 ///
-/// It sees what runs on the calling thread. It cannot see a [`Conv2d`] that is not in a `Conv`:
-/// such a layer is fitted by its filters.
+/// It observes the convolutions that run on the calling thread. It cannot observe a [`Conv2d`]
+/// outside of a `Conv`: such a layer is fitted by its filters.
 ///
 /// # Example
 /// ```
@@ -49,40 +50,39 @@ use crate::error::Error;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Calibration {
-    /// Images that have passed.
+    /// Images of the forward passes that have ended.
     images: usize,
-    /// Those of the forward pass that runs.
+    /// Images of the forward pass that is running.
     batch: Option<usize>,
     /// Whether no patches are kept.
     sizes_only: bool,
     layers: HashMap<ParamId, Observed>,
 }
 
-/// What one convolution has seen.
+/// What was observed of one convolution.
 #[derive(Clone, Debug)]
 struct Observed {
     cost: LayerCost,
-    /// Of all images.
+    /// Summed over all images.
     pixels: Pixels,
     sample: Option<Sample>,
 }
 
-/// Patches under some output pixels, each as its filter sees it: `[channels, height, width]`.
+/// Input patches of some output pixels, `[kept, channels, kernel_height, kernel_width]`.
 #[derive(Clone, Debug)]
 struct Sample {
-    /// Shared between copies, which differ once one of them sees more.
+    /// Clones of a sample use the same bytes until one of them adds patches.
     bytes: Arc<Vec<u8>>,
     dtype: DType,
-    /// Channels and taps of a patch.
+    /// Channels and taps of a patch. A tap is one position in the kernel.
     patch: [usize; 2],
-    /// Patches that are kept, and pixels that they were drawn from.
+    /// Number of patches, and number of output pixels from which they were drawn.
     kept: usize,
     seen: usize,
     random: Random,
 }
 
-/// Output pixels that are kept of a layer for each of its filters: enough for a fit of their
-/// combinations.
+/// Patches that are kept for each filter of a layer: enough to fit the coefficients.
 const PIXELS_PER_FILTER: usize = 8;
 
 thread_local! {
@@ -90,13 +90,13 @@ thread_local! {
 }
 
 impl Calibration {
-    /// One that has seen nothing.
+    /// An observer that has observed nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One that notes groups and pixels alone and keeps no patches: layers are fitted by their
-    /// filters, and their multiply-adds are counted for an image.
+    /// An observer of groups and pixels alone, which keeps no patches. Layers are then fitted by
+    /// their filters, and multiply-adds are counted for an image.
     pub fn sizes() -> Self {
         Self {
             sizes_only: true,
@@ -104,10 +104,12 @@ impl Calibration {
         }
     }
 
-    /// Runs `forward`, a forward pass of a batch of images through the model, and sees the inputs
-    /// of its convolutions. Returns what it returns.
+    /// Runs `forward`, a forward pass of one batch of images through the model, observes the inputs
+    /// of its convolutions, and returns the result of `forward`.
+    ///
+    /// The first convolution that runs tells the number of images of the batch.
     pub fn observe<T>(&mut self, forward: impl FnOnce() -> T) -> T {
-        /// Takes the observer back, also from a forward pass that panics.
+        /// Takes the observer back, also where the forward pass panics.
         struct Watch<'a> {
             observer: &'a mut Calibration,
             outer: Option<Calibration>,
@@ -127,20 +129,20 @@ impl Calibration {
         forward()
     }
 
-    /// Images that have passed so far.
+    /// Number of images observed so far.
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// The convolutions that have run, in no order: what each costs, and the pixels that it has read
-    /// and computed of an image. One that runs twice in a forward pass is there once, with the pixels of
-    /// both times.
+    /// The convolutions that have run, in no order: the cost of each, and the pixels that it reads
+    /// and computes for one image, on average. A convolution that runs twice in a forward pass is
+    /// listed once, with the pixels of both runs.
     pub fn layers(&self) -> impl Iterator<Item = (LayerCost, Pixels)> {
         let layers = self.layers.values();
         layers.map(|layer| (layer.cost, layer.pixels_of_image(self.images)))
     }
 
-    /// The patches of input that are kept of the convolution of a weight, if there are any.
+    /// The input patches that are kept of the convolution with this weight, if there are any.
     ///
     /// # Shapes
     /// - output: `[patches, channels, kernel_height · kernel_width]`
@@ -151,21 +153,22 @@ impl Calibration {
         Some(TensorData::from_bytes_vec(bytes, shape, sample.dtype))
     }
 
-    /// The groups of the convolution of a weight, if it has run.
+    /// The groups of the convolution with this weight, if it has run.
     pub(crate) fn groups(&self, id: ParamId) -> Option<usize> {
         self.layers.get(&id).map(|layer| layer.cost.groups)
     }
 
-    /// The pixels that the convolution of a weight takes for one image, if it has run.
+    /// The pixels that the convolution with this weight takes for one image, if it has run.
     pub(crate) fn pixels(&self, id: ParamId) -> Option<Pixels> {
         let layer = self.layers.get(&id)?;
         Some(layer.pixels_of_image(self.images))
     }
 
-    /// The patches of the convolution of a weight.
+    /// The patches of the convolution with this weight, if there are any.
     ///
     /// # Errors
-    /// [`Error::TooFewResponses`]: fewer patches than filters, which any of them could combine.
+    /// [`Error::TooFewResponses`]: there are fewer patches than filters, so that a few filters would
+    /// seem to combine to all others.
     pub(crate) fn enough_patches(
         &self,
         path: &str,
@@ -186,7 +189,7 @@ pub(crate) fn is_watched() -> bool {
     OBSERVER.with_borrow(Option::is_some)
 }
 
-/// Notes a convolution that has run on an input, and the shape of its output.
+/// Records a convolution that has run on an input, and the shape of its output.
 pub(crate) fn record(conv: &Conv, input: Tensor<4>, output: [usize; 4]) {
     OBSERVER.with_borrow_mut(|observer| {
         if let Some(observer) = observer {
@@ -208,7 +211,7 @@ impl Observed {
 impl Calibration {
     fn record(&mut self, conv: &Conv, input: Tensor<4>, [_, _, rows, columns]: [usize; 4]) {
         let [images, _, height, width] = input.dims();
-        // The first convolution of a forward pass tells the images of the batch.
+        // The first convolution of a forward pass tells the number of images of the batch.
         self.batch.get_or_insert(images);
         let (cost, id) = (conv.cost(), conv.id());
         let layer = self.layers.entry(id).or_insert(Observed {
@@ -216,7 +219,7 @@ impl Calibration {
             pixels: Pixels::default(),
             sample: None,
         });
-        // It may have changed since.
+        // The layer may have changed since its last run.
         layer.cost = cost;
         layer.pixels.input += images * height * width;
         layer.pixels.output += images * rows * columns;
@@ -231,7 +234,7 @@ impl Calibration {
         let [filters, channels, ..] = conv.weight.lazy_shape().dims::<4>();
         let (dtype, patch) = (data.dtype(), [channels, view.taps()]);
         let like = |sample: &Sample| (sample.dtype, sample.patch) == (dtype, patch);
-        // A layer that has changed since begins anew.
+        // A layer of another shape or type than before starts a new sample.
         let sample = layer.sample.take().filter(like);
         let sample = layer.sample.insert(sample.unwrap_or_else(|| Sample {
             bytes: Arc::default(),
@@ -246,7 +249,7 @@ impl Calibration {
 }
 
 impl Sample {
-    /// Draws anew from what was kept and from the pixels of a batch, evenly from all seen.
+    /// Draws from the kept patches and from the pixels of a batch, evenly from all pixels so far.
     fn add(&mut self, view: &View, data: &TensorData, images: usize, most: usize) {
         let pixels = images * view.output_pixels();
         let total = self.seen + pixels;
@@ -255,7 +258,8 @@ impl Sample {
             .max(kept.saturating_sub(self.kept));
         let row = self.patch[0] * self.patch[1] * self.dtype.size();
         let bytes = Arc::make_mut(&mut self.bytes);
-        // Those that are dropped give their places to the last ones.
+        // The patches that stay move to the front. `old` rises, so no patch is overwritten before
+        // it moves.
         let old = self.random.choose(self.kept, kept - new);
         for (place, index) in old.iter().enumerate() {
             bytes.copy_within(index * row..(index + 1) * row, place * row);
@@ -269,10 +273,14 @@ impl Sample {
     }
 }
 
-/// All patches of a batch, of one group.
+/// All patches of a batch, for a convolution with one group.
 ///
 /// # Errors
-/// [`Error::GroupedResponses`], [`Error::TooFewResponses`]
+/// - [`Error::GroupedResponses`]: the convolution has several groups.
+/// - [`Error::TooFewResponses`]: there are fewer output pixels than filters.
+///
+/// # Panics
+/// Panics on a batch with another number of channels, or smaller than the kernel.
 pub(crate) fn all_patches(conv: &Conv2d, input: Tensor<4>) -> Result<Taps, Error> {
     let groups = conv.groups;
     if groups != 1 {
@@ -299,7 +307,7 @@ pub(crate) fn all_patches(conv: &Conv2d, input: Tensor<4>) -> Result<Taps, Error
 }
 
 /// # Errors
-/// [`Error::TooFewResponses`]
+/// [`Error::TooFewResponses`]: `columns` is less than `filters`.
 fn check_enough(path: &str, filters: usize, columns: usize) -> Result<(), Error> {
     if columns < filters {
         return Err(Error::TooFewResponses {
@@ -311,7 +319,7 @@ fn check_enough(path: &str, filters: usize, columns: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// Where the filters of a convolution look.
+/// The geometry of a convolution on one size of input.
 struct View {
     channels: usize,
     input: [usize; 2],
@@ -319,13 +327,13 @@ struct View {
     kernel: [usize; 2],
     stride: [usize; 2],
     dilation: [usize; 2],
-    /// Above and left of the input.
+    /// Rows of padding above the input, and columns of padding to its left.
     padding: [usize; 2],
 }
 
 impl View {
     /// # Panics
-    /// Panics, as the convolution will, on an input smaller than the kernel.
+    /// Panics on an input smaller than the kernel, as the convolution does.
     fn new(conv: &Conv2d, input: [usize; 2]) -> Self {
         let padding = padding(&conv.padding, input, conv.kernel_size, conv.stride);
         let output = [0, 1].map(|axis| {
@@ -354,11 +362,11 @@ impl View {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Writes what the filters see at an output pixel of a batch, zeros where that is padding.
+    /// Writes the values that a filter reads for one output pixel of a batch. Padding is zero.
     ///
     /// # Shapes
     /// - images: `[batch_size, channels, height_in, width_in]`
-    /// - patch: the bytes of `[channels, height, width]`
+    /// - patch: the bytes of `[channels, kernel_height, kernel_width]`
     fn write_patch(&self, images: &TensorData, pixel: usize, patch: &mut [u8]) {
         let size = images.dtype().size();
         let images = images.as_bytes();
@@ -385,7 +393,7 @@ impl View {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): the same sample of the same images every time.
+/// SplitMix64 (Steele, Lea and Flood 2014). The same images give the same sample every time.
 #[derive(Clone, Debug)]
 struct Random(u64);
 
@@ -397,7 +405,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Some of the numbers below `total`, rising, each set equally likely.
+    /// Draws `count` of the numbers below `total`, in rising order. Each set is equally likely.
     fn choose(&mut self, total: usize, count: usize) -> Vec<usize> {
         let mut missing = count;
         let chosen = (0..total).filter(|index| {

@@ -1,4 +1,4 @@
-//! How much of each convolution of a model to keep: the budget.
+//! The budget: how much of all convolutions of a model to keep.
 
 use std::collections::BTreeMap;
 use std::string::String;
@@ -18,8 +18,8 @@ use crate::coefficients::CoefficientsConfig;
 use crate::conv::IMAGE_CHANNELS;
 use crate::error::Error;
 
-/// A budget for the convolutions of a model. It [plans](Self::plan) how much of each layer to
-/// keep, on both sides: how many primary filters, and of how many channels.
+/// A budget for the convolutions of a model. [`plan`](Self::plan) decides how much of each layer to
+/// keep, on both sides: how many primary filters, and how many primary channels.
 ///
 /// ```
 /// use burn::module::Module;
@@ -38,10 +38,15 @@ use crate::error::Error;
 /// # assert_eq!(model[0].weight.val().dims(), [64, 32, 3, 3]);
 /// ```
 ///
-/// A budget is shared out by one price of a weight in all layers. What it pays for is what was
-/// [measured](Sensitivity) of the model where the caller [gives](Self::with_sensitivity) that, and
-/// the energy of the filters elsewhere. Filters are fitted by what they answer to images where the
-/// caller [gives](Self::with_calibration) those, and by themselves elsewhere.
+/// A share of the weights (or multiply-adds) is divided among the layers by one price of a weight,
+/// the same in all layers. A layer takes the sizes at which its loss plus the price of its weights
+/// is least. A bisection finds the price that meets the budget (a Lagrange multiplier). The loss is
+/// minus the logarithm of the fraction of the filters' energy (sum of squares) that a fit keeps.
+/// For layers with a [measurement](Self::with_sensitivity), the loss is the measured change of the
+/// network's outputs.
+///
+/// A fit approximates the filters. For layers with a [calibration](Self::with_calibration), it
+/// approximates their outputs on the calibration images.
 #[derive(Clone, Debug)]
 pub struct Compression {
     target: Target,
@@ -62,40 +67,44 @@ enum Target {
 }
 
 impl Compression {
-    /// Keep this share of the weights of all convolutions. Those of a single channel, which
-    /// depthwise ones are, and grouped ones stay dense.
+    /// Keep this share of the weights of all convolutions, in `(0, 1]`. Biases do not count.
+    ///
+    /// Depthwise, single-channel and grouped convolutions stay dense, see [`Dense`](crate::Dense).
+    /// Their weights count too.
     pub fn to_parameters(share: f64) -> Self {
         Self::new(Target::Parameters(share))
     }
 
-    /// Keep this share of the multiply-adds of all convolutions, which a
-    /// [calibration](Self::with_calibration) has seen run.
+    /// Keep this share of the multiply-adds of all convolutions for one image, in `(0, 1]`. The
+    /// convolutions must have run under a [calibration](Self::with_calibration).
     pub fn to_multiply_adds(share: f64) -> Self {
         Self::new(Target::MultiplyAdds(share))
     }
 
-    /// Keep as few weights as possible with at most this error of all layers together, see
-    /// [`Plan::error`].
+    /// Keep as few weights as the search finds whose [`Plan::error`] is at most `error`, in
+    /// `(0, 1]`.
     pub fn to_error(error: f64) -> Self {
         Self::new(Target::Error(error))
     }
 
-    /// The same share of primary filters and the same coefficients for every layer that
-    /// [`LinearConv`] would split.
+    /// The same ratio of primary filters and the same coefficients for every layer that
+    /// [`LinearConv`] splits by default. Layers with a [reason](crate::PlannedLayer::reason) to be
+    /// dense stay dense.
     pub fn uniform(primary_ratio: f64, coefficients: CoefficientsConfig) -> Self {
         Self::like(LinearConv::new(coefficients).with_primary_ratio(primary_ratio))
     }
 
-    /// What this [`LinearConv`] would split, as it would: [`uniform`](Self::uniform) with all that
-    /// can be set there. Its group is left out, see [`within`](Self::within).
+    /// The layers and sizes of this [`LinearConv`]: [`uniform`](Self::uniform) with every setting
+    /// of `LinearConv` but its group, for which there is [`within`](Self::within).
     pub fn like(policy: LinearConv) -> Self {
         Self::new(Target::Uniform(policy))
     }
 
-    /// These choices, by the path of each weight; all other layers stay dense.
+    /// These choices, by the path of each weight. All other layers stay dense.
     ///
-    /// A compressed model has other parameters than the dense one, so its weights load only into
-    /// a model that was compressed alike: a new one by the [choices](Plan::choices) of the old.
+    /// A compressed model has other parameters than the dense one. Its weights therefore load only
+    /// into a model that was compressed in the same way: a new model, by the
+    /// [choices](Plan::choices) of the old plan.
     ///
     /// ```
     /// use burn::module::Module;
@@ -130,8 +139,9 @@ impl Compression {
         }
     }
 
-    /// Keep the same share of every layer, as near as its sizes allow; all of those that see an
-    /// image, of up to four channels, which are small and lose most.
+    /// Keep the same share of every layer, as nearly as its sizes allow, in place of one price of a
+    /// weight. Layers with up to four input channels read an image: they are small and lose most,
+    /// so they stay dense.
     pub fn with_equal_shares(self) -> Self {
         Self {
             equal_shares: true,
@@ -139,12 +149,12 @@ impl Compression {
         }
     }
 
-    /// Only the weights of a group.
+    /// Plan only for the weights of this group. All other layers are left out of the plan.
     pub fn within(self, group: ParamGroup) -> Self {
         Self { group, ..self }
     }
 
-    /// Combine filters alone, as the paper does, and keep all their channels.
+    /// Combine filters alone, as the paper does: all channels are primary.
     pub fn with_all_channels(self) -> Self {
         Self {
             all_channels: true,
@@ -152,12 +162,12 @@ impl Compression {
         }
     }
 
-    /// Fit what filters answer to calibration images, in place of the filters themselves, and count
-    /// multiply-adds for an image. Layers that did not run are fitted by their filters.
+    /// Fit the outputs of the layers on the calibration images, in place of their filters, and
+    /// count multiply-adds for an image. Layers that did not run are fitted by their filters.
     ///
-    /// Where a [`BatchNorm`](burn::nn::BatchNorm) is the next layer of the model, and its running
-    /// statistics are those of the answers, a filter counts by what the normalization multiplies it
-    /// by.
+    /// The next layer of the model may be a [`BatchNorm`](burn::nn::BatchNorm). Where its running
+    /// statistics match the outputs, the error of a filter is weighted by the factor by which the
+    /// normalization multiplies its output.
     pub fn with_calibration(self, calibration: impl Into<Arc<Calibration>>) -> Self {
         Self {
             calibration: calibration.into(),
@@ -165,7 +175,8 @@ impl Compression {
         }
     }
 
-    /// Choose the sizes by what was measured; of layers that were not, by the energy of the filters.
+    /// Choose the sizes of layers by these measurements. Layers without a measurement are chosen by
+    /// the energy of their filters.
     pub fn with_sensitivity(self, sensitivity: Sensitivity) -> Self {
         Self {
             sensitivity: Some(sensitivity),
@@ -173,18 +184,20 @@ impl Compression {
         }
     }
 
-    /// Decide for every [`Conv2d`](burn::nn::conv::Conv2d) of a model.
+    /// Plans every [`Conv2d`](burn::nn::conv::Conv2d) of a model.
     ///
     /// # Errors
     /// - [`Error::Share`]: a share or error outside of `(0, 1]`.
-    /// - [`Error::Budget`]: one too small for these layers.
-    /// - [`Error::NotObserved`]: a share of multiply-adds for a layer that did not run.
-    /// - Those of [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init): a uniform
-    ///   ratio or coefficients that no layer could have.
-    /// - [`Error::OtherModel`]: there is no convolution at a path of the given choices.
+    /// - [`Error::Budget`]: no sizes of these layers meet the budget.
+    /// - [`Error::NotObserved`]: a share of multiply-adds, and a layer that did not run.
+    /// - The errors of [`LinearConv2dConfig::try_init`](crate::LinearConv2dConfig::try_init): a
+    ///   uniform ratio or coefficients that no layer can have.
+    /// - [`Error::OtherModel`]: there is no convolution at the path of a given choice.
+    /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], …: the layer at the path
+    ///   cannot have the given choice.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::TooFewResponses`]: too small a calibration batch.
-    /// - [`Error::NotFinite`]: a weight or response that is infinite or no number.
+    /// - [`Error::TooFewResponses`]: a layer has fewer calibration patches than filters.
+    /// - [`Error::NotFinite`]: a weight or an output on the calibration images is infinite or NaN.
     pub fn plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
         let mut plan = self.dense_plan(model)?;
         match &self.target {
@@ -220,7 +233,7 @@ impl Compression {
         Ok(plan)
     }
 
-    /// The share that is to be kept, where there is one.
+    /// The share to keep, if the goal is a share.
     pub(super) fn budget(&self) -> Option<f64> {
         match self.target {
             Target::Parameters(share) | Target::MultiplyAdds(share) => Some(share),
@@ -228,7 +241,7 @@ impl Compression {
         }
     }
 
-    /// The same with another share, where there is one.
+    /// The same compression with another share, if the goal is a share.
     pub(super) fn with_budget(&self, value: f64) -> Self {
         let mut changed = self.clone();
         match &mut changed.target {
@@ -238,7 +251,7 @@ impl Compression {
         changed
     }
 
-    /// The plan that changes nothing.
+    /// The plan in which all layers stay dense.
     pub(super) fn dense_plan<M: Module>(&self, model: &M) -> Result<Plan, Error> {
         let group = &self.group;
         let matches =
@@ -286,14 +299,15 @@ impl Compression {
         plan.choose_all(chosen.into_iter().map(|chosen| chosen.choice).collect())
     }
 
-    /// The filters' energy is searched for, and what that makes of the error is then measured: with
-    /// less than what is allowed where the outputs lose more than the filters.
+    /// Searches by the energy of the filters, then measures the error of the plan. Outputs may lose
+    /// more than filters: where the error is too large, the search repeats with half the energy to
+    /// lose.
     fn to_plan_error(&self, plan: &mut Plan, error: f64) -> Result<(), Error> {
         check_share("error", error)?;
         let curves = self.curves(plan, Unit::Parameters)?;
         let mut lost = error * error;
         loop {
-            // Not zero layers: an error of 1 is an infinite loss, and the product no number.
+            // At least 1: the loss of an error of 1 is infinite, and infinity times 0 is NaN.
             let limit = loss(lost) * curves.len().max(1) as f64;
             let goal = Goal {
                 name: "error",
@@ -311,7 +325,7 @@ impl Compression {
         }
     }
 
-    /// What there is to choose from.
+    /// The sizes that each layer can have, and their losses.
     pub(super) fn curves(&self, plan: &Plan, unit: Unit) -> Result<Vec<Curve>, Error> {
         let curve = |layer: &PlannedLayer| {
             if self.equal_shares && layer.shape()[1] <= IMAGE_CHANNELS {

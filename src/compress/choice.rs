@@ -6,22 +6,23 @@ use crate::coefficients::CoefficientsConfig;
 use crate::cost::LayerCost;
 use crate::error::Error;
 
-/// How a convolution is compressed.
+/// How one convolution is compressed: the sizes of [`LinearConv2d`](crate::LinearConv2d) that
+/// replace it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Choice {
-    /// The number of primary filters `m`.
+    /// Number of primary filters `m`.
     pub primary: usize,
-    /// The number of primary channels `s`, onto which the other input channels are added; `None`
-    /// where all channels are primary.
+    /// Number of primary channels `s`, onto which the secondary channels are added. `None`: all
+    /// channels are primary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub primary_channels: Option<usize>,
-    /// How the coefficients of the other filters are stored.
+    /// How the coefficients of the secondary filters are stored.
     pub coefficients: CoefficientsConfig,
 }
 
 impl Choice {
-    /// Primary filters of all channels: the paper's layer.
+    /// This many primary filters, with all channels primary: the layer of the paper, section 3.
     pub fn new(primary: usize, coefficients: CoefficientsConfig) -> Self {
         Self {
             primary,
@@ -30,7 +31,7 @@ impl Choice {
         }
     }
 
-    /// With primary filters of this many channels.
+    /// The same choice with this many primary channels.
     pub fn with_primary_channels(self, primary_channels: usize) -> Self {
         Self {
             primary_channels: Some(primary_channels),
@@ -38,12 +39,12 @@ impl Choice {
         }
     }
 
-    /// What a layer of this weight, without bias, costs once it is compressed so. This is the check
-    /// of every choice: what has a cost can be fitted.
+    /// The cost of a layer with this weight, without bias, once it is compressed. Every choice is
+    /// checked here: a choice that has a cost can be fitted.
     ///
     /// # Errors
-    /// [`Error::Primary`], [`Error::PrimaryChannels`], and those of the coefficients'
-    /// configuration: the layer cannot be compressed so.
+    /// The layer cannot be compressed so: [`Error::Primary`], [`Error::PrimaryChannels`], or an
+    /// error of the configuration of the coefficients.
     pub(crate) fn cost(&self, shape: [usize; 4], groups: usize) -> Result<LayerCost, Error> {
         let [filters, channels, height, width] = shape;
         let primary = self.primary;
@@ -73,9 +74,9 @@ impl Choice {
     }
 }
 
-/// Whether a weight of this shape is worth replacing at this cost: where that
-/// [saves](LayerCost::saves) parameters, and where there is more than one channel. One channel is
-/// the mark of a depthwise convolution, whose filters have nothing in common.
+/// Whether a layer is worth replacing at this cost: it [saves](LayerCost::saves) parameters, and
+/// its filters have more than one channel. Filters of one channel belong to a depthwise
+/// convolution, where each filter reads another channel, so that no filter combines from others.
 pub(crate) fn worth_replacing([_, channels, ..]: [usize; 4], cost: &LayerCost) -> bool {
     channels > 1 && cost.saves()
 }

@@ -1,4 +1,4 @@
-//! Rows that all rows of a matrix are combined from.
+//! Some rows of a matrix, from which all its rows are combined.
 
 use std::vec::Vec;
 
@@ -7,14 +7,14 @@ use faer::{Mat, MatRef};
 
 use super::decomposition::{Basis, left_basis, select_rows};
 
-/// A matrix of low rank as some of its rows and combinations of them.
+/// A matrix of low rank as some of its rows, the primary ones, and combinations of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Combination {
-    /// All rows, the primary ones in front.
+    /// The indices of all rows, those of the primary rows in front.
     pub(crate) order: Vec<usize>,
-    /// What makes the primary rows of the given ones, `[m, rows]`.
+    /// The primary rows are `primary · rows` of the given matrix, `[m, rows]`.
     pub(crate) primary: Mat<f64>,
-    /// What makes the others of the primary ones.
+    /// The other rows are `coefficients · primary rows`.
     pub(crate) coefficients: Product,
 }
 
@@ -27,17 +27,18 @@ pub(crate) struct Product {
     pub(crate) column: Mat<f64>,
 }
 
-/// The largest coefficient of a combination: the rows are exchanged until none is larger. Pivoting
-/// alone bounds nothing (Gu and Eisenstat 1996, "Efficient algorithms for computing a strong
-/// rank-revealing QR factorization").
+/// The largest coefficient of a combination: rows are exchanged until none is larger. Pivoting
+/// alone does not bound the coefficients (Gu and Eisenstat 1996, "Efficient algorithms for
+/// computing a strong rank-revealing QR factorization").
 const LARGEST: f64 = 2.0;
 
 impl Combination {
     /// The projection onto the span of orthonormal columns, as `m` of its rows and combinations of
-    /// them. That is exact, as `m` rows span the others where there are at most `m` columns.
+    /// them. The projection is exact: `m` rows span all others, because there are at most `m`
+    /// columns.
     ///
-    /// Given weights of the rows, the columns are those of the weighted rows, which the projection
-    /// is applied to; its rows are then without them.
+    /// Given weights of the rows, the columns are those of a matrix with weighted rows. The primary
+    /// rows are combined from the weighted rows, and come out without weights.
     ///
     /// # Shapes
     /// - columns: `[rows, at most m]`
@@ -50,7 +51,7 @@ impl Combination {
         let columns = unweighted.as_ref().map_or(columns, Mat::as_ref);
         let (order, solved) = interpolate(columns);
         let [rows, independent] = [columns.nrows(), columns.ncols()];
-        // More primary rows than are independent: the others need none of the rest.
+        // Primary rows beyond the independent ones have coefficients of zero.
         let column = Mat::from_fn(rows - m, m, |row, column| {
             if column < independent {
                 solved[(row + m - independent, column)]
@@ -66,9 +67,9 @@ impl Combination {
         }
     }
 
-    /// `m` rows of a matrix of left singular vectors and values, and combinations of them by
-    /// coefficients of a rank, with little error. It is the least where the rank is not below the
-    /// smaller of `m` and the number of the other rows.
+    /// Given the left singular vectors and the singular values of a matrix: `m` primary rows, and
+    /// combinations of them by coefficients of this rank, with a small error. The error is the
+    /// least one where the rank is at least the smaller of `m` and the number of the other rows.
     pub(crate) fn of_rank(basis: &Basis, weights: Option<&[f64]>, m: usize, rank: usize) -> Self {
         let weighted = Self::of_weighted_rank(basis, m, rank);
         match weights {
@@ -83,7 +84,8 @@ impl Combination {
         if rank >= basis.independent(m).ncols().min(others) {
             return exact.with_rank(rank);
         }
-        // Coordinates: all norms and products of rows are those of the matrix itself.
+        // The rows in coordinates: their norms and inner products are those of the rows of the
+        // matrix.
         let rows = Mat::from_fn(
             basis.vectors.nrows(),
             basis.vectors.ncols(),
@@ -107,8 +109,8 @@ impl Combination {
         }
     }
 
-    /// Primary rows as they are, chosen by a QR decomposition with pivoting, and the nearest
-    /// combinations of them; with the squares of what is lost.
+    /// Takes `m` rows unchanged as the primary rows, chosen by a QR decomposition with pivoting,
+    /// and fits the others by the nearest combinations of them. Returns the squared error too.
     fn of_given_rows(rows: &Mat<f64>, m: usize, rank: usize) -> (f64, Self) {
         let pivoted = rows.transpose().col_piv_qr();
         let order = pivoted.P().arrays().0.to_vec();
@@ -136,7 +138,8 @@ impl Combination {
         ((rest - combined).squared_norm_l2(), combination)
     }
 
-    /// All rows from the primary ones, in the given order, of full coefficients.
+    /// The matrix that combines all rows from the primary ones, in the given order. The
+    /// coefficients must be full.
     ///
     /// # Shapes
     /// - output: `[rows, m]`
@@ -153,7 +156,7 @@ impl Combination {
         rows
     }
 
-    /// The same of rows without their weights.
+    /// The same combination for rows without their weights.
     fn without(self, weights: &[f64]) -> Self {
         let Self {
             order,
@@ -188,7 +191,8 @@ impl Combination {
         }
     }
 
-    /// The same with coefficients as a product of this rank, which is not below theirs.
+    /// The same with the coefficients as a product of this rank. The rank must not be below that of
+    /// the coefficients.
     fn with_rank(self, rank: usize) -> Self {
         let Product { column, .. } = self.coefficients;
         Self {
@@ -199,8 +203,8 @@ impl Combination {
 }
 
 impl Product {
-    /// The nearest product of a rank. Both factors get the root of each singular value, so that
-    /// they train alike.
+    /// The nearest product of this rank (truncated SVD). Both factors get the root of each singular
+    /// value, so that they train alike.
     fn balanced(matrix: MatRef<f64>, rank: usize) -> Self {
         let svd = matrix
             .thin_svd()
@@ -232,8 +236,8 @@ impl Product {
 }
 
 impl Basis {
-    /// The first vectors, up to a number, whose singular values are more than rounding; at least
-    /// one.
+    /// The first vectors, at most this many and at least one, whose singular values are above
+    /// rounding.
     pub(crate) fn independent(&self, most: usize) -> MatRef<'_, f64> {
         let largest = self.values.first().copied().unwrap_or(0.0);
         let negligible = f64::EPSILON * self.vectors.nrows() as f64 * largest;
@@ -243,8 +247,9 @@ impl Basis {
     }
 }
 
-/// Which rows of orthonormal columns to keep, as many as there are columns, in front of all; and
-/// what combines the other rows from them, no coefficient larger than [`LARGEST`].
+/// Chooses as many rows of orthonormal columns as there are columns. Returns all rows, the chosen
+/// ones in front, and the coefficients that combine the other rows from them. No coefficient is
+/// larger than [`LARGEST`].
 fn interpolate(columns: MatRef<f64>) -> (Vec<usize>, Mat<f64>) {
     let [rows, kept] = [columns.nrows(), columns.ncols()];
     let pivoted = columns.transpose().col_piv_qr();
@@ -267,7 +272,8 @@ fn interpolate(columns: MatRef<f64>) -> (Vec<usize>, Mat<f64>) {
                 }
             }
         }
-        // An exchange multiplies the volume of the kept rows by the coefficient, so this ends.
+        // Each exchange multiplies the volume of the chosen rows by the coefficient, so the loop
+        // ends.
         let (_, Some((row, column))) = largest else {
             return (order, solved);
         };
@@ -276,26 +282,28 @@ fn interpolate(columns: MatRef<f64>) -> (Vec<usize>, Mat<f64>) {
     }
 }
 
-/// Rows of which `m` are as they are but for a part in `rank` directions, which all others share.
+/// An approximation of rows. In `rank` directions, `m` primary rows share one subspace with all
+/// other rows; in all other directions they are unchanged.
 struct Shared {
     order: Vec<usize>,
-    /// The combinations of the primary rows that lie in the shared subspace, orthonormal rows
+    /// The combinations of the primary rows that lie in the shared subspace. Rows are orthonormal,
     /// `[rank, m]`.
     directions: Mat<f64>,
-    /// The best subspace for those combinations and the other rows: left singular vectors
+    /// The best subspace for these combinations and the other rows: left singular vectors
     /// `[rank + n, rank]`.
     vectors: Mat<f64>,
-    /// The squares of what is lost.
+    /// The squared error.
     error: f64,
 }
 
-/// Rounds of a refinement, and the relative gain of a round below which it ends.
+/// The most rounds of a refinement, and the relative gain of a round below which it ends.
 const ROUNDS: usize = 20;
 const GAIN: f64 = 1e-4;
 
 impl Shared {
-    /// Alternates between the subspace, the primary rows and their combinations. No round loses.
-    /// None where the primary rows do not span the subspace.
+    /// Improves the subspace, and then the primary rows and their combinations, in turn. A round
+    /// that does not lower the error ends the loop. `None` where the primary rows do not span the
+    /// subspace.
     ///
     /// # Shapes
     /// - rows: `[rows, length]`
@@ -308,7 +316,7 @@ impl Shared {
     ) -> Option<Self> {
         let mut best: Option<Self> = None;
         for _ in 0..ROUNDS {
-            // What the subspace misses of every row; it costs nothing where the row is primary.
+            // What the subspace misses of every row. For a primary row this costs nothing.
             let missed = rows - (rows * &subspace) * subspace.transpose();
             let missed_of = |row: usize| missed.row(row).squared_norm_l2();
             let mut worst_first = order.clone();
@@ -335,7 +343,7 @@ impl Shared {
         best
     }
 
-    /// And the subspace, `[length, rank]`.
+    /// The best approximation for these directions, and its subspace `[length, rank]`.
     fn with_directions(
         rows: &Mat<f64>,
         order: Vec<usize>,
@@ -376,14 +384,14 @@ impl Shared {
         let rank = self.directions.nrows();
         let front = self.vectors.get(..rank, ..);
         let rest = self.vectors.get(rank.., ..);
-        // All rows in the order, shared directions of the primary ones in front.
+        // All rows in the order, with the shared directions of the primary rows in front.
         let rows = self.order.len();
         let place = |index: usize, column: usize| f64::from(u8::from(self.order[index] == column));
         let chosen = Mat::from_fn(m, rows, place);
         let others = Mat::from_fn(rows - m, rows, |row, column| place(m + row, column));
         let shared = &self.directions * &chosen;
         let stacked = stack(shared.as_ref(), others.as_ref());
-        // `front · vectorsᵀ · stacked` in place of the shared directions.
+        // `front · vectorsᵀ · stacked` replaces the shared directions.
         let replaced = front * (self.vectors.transpose() * &stacked) - &shared;
         let primary = &chosen + self.directions.transpose() * replaced;
         // rest = solved · front
@@ -397,7 +405,7 @@ impl Shared {
     }
 }
 
-/// The left singular vectors of the smallest singular values, as rows `[count, rows]`.
+/// The left singular vectors of the smallest singular values, as rows, `[count, rows]`.
 fn smallest_left(matrix: MatRef<f64>, count: usize) -> Mat<f64> {
     let svd = matrix.svd().expect("singular vectors of finite values");
     let rows = matrix.nrows();

@@ -1,4 +1,4 @@
-//! What fits need of linear algebra, by `faer`.
+//! The linear algebra of the fits, by `faer`.
 
 use std::mem;
 use std::vec::Vec;
@@ -9,18 +9,19 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Mat, MatRef, Par, Spec};
 
-/// The triangle of a QR decomposition of a matrix whose rows come in blocks: with it come the
-/// matrix's right singular vectors, for the memory of a square and of one block.
+/// The triangle of the QR decomposition of a matrix whose rows come in blocks. It gives the right
+/// singular vectors of the matrix, with memory for one square and one block.
 ///
-/// The Gram matrix would come cheaper, and lose all singular values below the root of the rounding.
+/// The Gram matrix would be cheaper, but it loses all singular values below the root of the
+/// rounding.
 pub(crate) struct Triangle(Mat<f64>);
 
-/// Orthonormal columns, the one of the largest singular value in front.
+/// Orthonormal columns, in falling order of their singular values.
 #[derive(Clone, Debug)]
 pub(crate) struct Basis {
     /// `[length, count]`
     pub(crate) vectors: Mat<f64>,
-    /// `[count]`
+    /// The singular values, `[count]`.
     pub(crate) values: Vec<f64>,
 }
 
@@ -29,7 +30,7 @@ impl Triangle {
         Self(Mat::zeros(0, columns))
     }
 
-    /// Adds the rows of some blocks.
+    /// Adds the rows of these blocks.
     pub(crate) fn add(&mut self, blocks: impl IntoIterator<Item = Mat<f64>>) {
         let columns = self.0.ncols();
         let mut blocks: Vec<Mat<f64>> = blocks.into_iter().collect();
@@ -46,7 +47,7 @@ impl Triangle {
         drop(stacked);
         let upper = decomposition.thin_R();
         self.0 = Mat::from_fn(upper.nrows(), columns, |row, column| {
-            // The rest of the storage is not part of the triangle.
+            // The storage below the diagonal is not part of the triangle.
             if row <= column {
                 upper[(row, column)]
             } else {
@@ -61,8 +62,8 @@ impl Triangle {
     }
 }
 
-/// Left singular vectors and singular values. The right ones are not computed: they would be a
-/// third of the memory, which decides how large a layer can be.
+/// Left singular vectors and singular values. The right singular vectors are not computed: they
+/// would take a third of the memory, and memory decides how large a layer can be.
 pub(crate) fn left_basis(matrix: MatRef<f64>) -> Basis {
     let (rows, columns) = matrix.shape();
     let count = rows.min(columns);
@@ -86,14 +87,14 @@ pub(crate) fn left_basis(matrix: MatRef<f64>) -> Basis {
     }
 }
 
-/// The largest in front.
+/// The singular values in falling order.
 pub(crate) fn singular_values(matrix: MatRef<f64>) -> Vec<f64> {
     matrix
         .singular_values()
         .expect("singular values of finite values")
 }
 
-/// The singular vectors of both sides, and the singular values.
+/// The left and the right singular vectors, each with the singular values.
 pub(crate) fn both_bases(matrix: MatRef<f64>) -> (Basis, Basis) {
     let svd = matrix
         .thin_svd()
@@ -106,19 +107,20 @@ pub(crate) fn both_bases(matrix: MatRef<f64>) -> (Basis, Basis) {
 }
 
 impl Basis {
-    /// The first vectors, as many as there are.
+    /// The first `count` vectors, or all where there are fewer.
     pub(crate) fn leading(&self, count: usize) -> MatRef<'_, f64> {
         let count = count.min(self.vectors.ncols());
         self.vectors.get(.., ..count)
     }
 }
 
-/// Orthonormal columns that span those of a matrix, of which there are no more than rows.
+/// Orthonormal columns that span the columns of a matrix (QR). The matrix has no more columns than
+/// rows.
 pub(crate) fn orthonormal(matrix: MatRef<f64>) -> Mat<f64> {
     matrix.qr().compute_thin_Q()
 }
 
-/// The rows of a matrix, in this order.
+/// These rows of a matrix, in this order.
 pub(crate) fn select_rows(matrix: MatRef<f64>, rows: &[usize]) -> Mat<f64> {
     Mat::from_fn(rows.len(), matrix.ncols(), |row, column| {
         matrix[(rows[row], column)]

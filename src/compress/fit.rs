@@ -1,4 +1,5 @@
-//! One dense convolution as primary filters and combinations of them, with the least error.
+//! The fit of one dense convolution by primary filters and combinations of them, with a small
+//! error.
 
 use std::cell::OnceCell;
 use std::iter;
@@ -20,29 +21,29 @@ use crate::coefficients::{Coefficients, CoefficientsConfig, Factors};
 use crate::cost::LayerCost;
 use crate::error::Error;
 
-/// A dense convolution as it was fitted: `P ×₁ [I; A] ×₂ [I, B]ᵀ`, as tensors in the float type of
-/// its weight.
+/// The fit of a dense convolution, `P ×₁ [I; A] ×₂ [I, B]ᵀ`, as tensors of the float type of its
+/// weight. `×₁` acts on the filters, `×₂` on the channels.
 #[derive(Debug)]
 pub(crate) struct Fit {
     /// `P`, `[m, s, height, width]`
     pub(crate) primary: Tensor<4>,
-    /// How `A` is stored, and its values: parameters are made of them anew for every model.
+    /// How `A` is stored, and its values. Each model gets new parameters with these values.
     config: CoefficientsConfig,
     factors: Factors,
-    /// Filter `i` is filter `order[i]` of the primary and the other ones, `[f]`.
+    /// Filter `i` is filter `order[i]` of the primary and then the secondary filters, `[f]`.
     pub(crate) order: Tensor<1, Int>,
-    /// `B` and the order of the channels, where not all are primary.
+    /// `B`, and the order of the channels. `None`: all channels are primary.
     pub(crate) channels: Option<(Tensor<2>, Tensor<1, Int>)>,
-    /// What makes up in the bias for the mean of what is lost of the responses, `[f]`.
+    /// What is added to the bias, to make up for the mean of the lost outputs, `[f]`.
     bias_shift: Option<Tensor<1>>,
-    /// The norm of what is lost over the norm of what there was: of the filters or, given
-    /// activations, of the outputs without bias. It is measured on the values as they are stored.
+    /// The norm of the difference over the norm of the original: of the filters or, given patches,
+    /// of the outputs without bias. It is measured on the values as they are stored.
     pub(crate) error: f64,
 }
 
 impl Fit {
-    /// Zeros of the shapes of a choice, whose cost was [checked](Choice::cost), for a weight of this
-    /// shape; to be replaced by values that are loaded.
+    /// Zeros in the shapes of a choice, for a weight of this shape; values are loaded in their
+    /// place later. The cost of the choice was [checked](Choice::cost).
     pub(crate) fn of_zeros(choice: &Choice, cost: &LayerCost, weight: &Tensor<4>) -> Self {
         let [filters, channels, height, width] = weight.dims();
         let (device, dtype) = (weight.device(), weight.dtype());
@@ -70,14 +71,15 @@ impl Fit {
         self.config.with_values(self.factors.clone())
     }
 
-    /// The bias of the layer, with what makes up for the mean of what is lost.
+    /// The bias of the layer, plus what makes up for the mean of the lost outputs.
     pub(crate) fn move_bias<const D: usize>(&self, bias: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(shift) = self.bias_shift.clone() else {
             return bias;
         };
         let trained = bias.is_require_grad();
         bias.map(|bias| {
-            // By values: a sum of tensors would be no leaf, and could not be trained.
+            // Computed from values: a sum of tensors would be no leaf of the graph, and could not
+            // be trained.
             let (device, dtype, shape) = (bias.device(), bias.dtype(), bias.shape());
             let [old, shift] = [to_values(bias.dequantize()), to_values(shift)];
             let moved: Vec<f64> = old
@@ -91,48 +93,47 @@ impl Fit {
     }
 }
 
-/// A layer, and what it is fitted by.
+/// A dense layer, and what its fit can use.
 pub(crate) struct Layer<'a> {
     pub(crate) path: &'a str,
     /// `[f, c, height, width]`
     pub(crate) weight: &'a Tensor<4>,
-    /// Patches of its input: then its outputs are fitted, in place of its filters.
+    /// Patches of the input. Given patches, the fit approximates the outputs, not the filters.
     pub(crate) patches: Option<&'a Taps>,
-    /// The bias, which can make up for a mean.
+    /// The bias, which can make up for the mean of the lost outputs.
     pub(crate) bias: Option<&'a Tensor<1>>,
-    /// The normalization that may come next.
+    /// The batch normalization that may follow.
     pub(crate) norm: Option<&'a Norm>,
 }
 
-/// What the filters answer to patches of input.
+/// The responses of the filters: their outputs on patches of input, without bias.
 struct Responses<'a> {
     patches: &'a Taps,
-    /// Whether a bias can make up for the mean of a filter's, which is then left out.
+    /// Whether there is a bias, which can make up for a mean. The means are then subtracted.
     centred: bool,
-    /// What each filter counts, where the normalization behind the layer is known.
+    /// The weight of each filter's error, where the normalization behind the layer is known.
     weights: Option<Vec<f64>>,
-    /// Squares of all responses, the mean included.
+    /// The sum of the squares of all responses, before the means are subtracted.
     energy: f64,
-    /// Left singular vectors of the weighted responses, the mean left out where there is a bias.
+    /// Left singular vectors of the responses, one row for each filter, weighted and centred.
     basis: Basis,
 }
 
-/// What there is to know about a layer before it is decided how much of it stays: one
-/// decomposition answers every choice.
+/// The decomposition of one layer, from which every choice is fitted.
 pub(crate) struct Decomposition<'a> {
     layer: Layer<'a>,
     kernel: Taps,
-    /// The kernel with its filters weighted, which is what is decomposed.
+    /// The kernel with weighted filters. This kernel is decomposed.
     weighted: Taps,
     responses: Option<Responses<'a>>,
-    /// Left singular vectors of the filters, and of the channels, once they are asked for.
+    /// Left singular vectors of the filters, and of the channels, computed when first needed.
     filters: OnceCell<Basis>,
     channels: OnceCell<Basis>,
 }
 
 impl<'a> Decomposition<'a> {
     /// # Errors
-    /// [`Error::NotFinite`]
+    /// [`Error::NotFinite`]: a filter or a response is infinite or NaN.
     pub(crate) fn new(layer: Layer<'a>) -> Result<Self, Error> {
         let kernel = Taps::of_weight(layer.weight.clone());
         if let Some(filter) = kernel.first_not_finite() {
@@ -165,11 +166,12 @@ impl<'a> Decomposition<'a> {
         self.channels.get_or_init(|| channels_basis(&self.weighted))
     }
 
-    /// The `s`-dimensional subspace of channels that, with the best `m` of filters, keeps the most.
+    /// The `s`-dimensional subspace of channels that, together with the best `m` filters, keeps the
+    /// most energy.
     fn best_channels(&self, m: usize, s: usize) -> Mat<f64> {
         let owned = |basis: &Basis, count| basis.leading(count).to_owned();
         if self.kernel.taps == 1 && self.responses.is_none() {
-            // The bases of one matrix are the best pair as they are, from one decomposition.
+            // The two bases of one matrix are the best pair, and one decomposition gives both.
             let (_, channels) = both_bases(self.kernel.tap(0).as_ref());
             return owned(&channels, s);
         }
@@ -181,7 +183,7 @@ impl<'a> Decomposition<'a> {
         channels
     }
 
-    /// The best fit of a choice, whose cost was [checked](Choice::cost).
+    /// The fit of a choice, whose cost was [checked](Choice::cost).
     pub(crate) fn fit(&self, choice: &Choice, cost: &LayerCost) -> Fit {
         let [m, s] = [cost.primary, cost.primary_channels];
         let of_responses = self.responses.as_ref().map(|responses| &responses.basis);
@@ -207,7 +209,7 @@ impl<'a> Decomposition<'a> {
         self.store(choice, &filters, channels.as_ref())
     }
 
-    /// Builds the tensors, and measures what they lose.
+    /// Builds the tensors of a fit, and measures its error.
     fn store(&self, choice: &Choice, filters: &Combination, channels: Option<&Combination>) -> Fit {
         let (kernel, weight) = (&self.kernel, self.layer.weight);
         let [_, _, height, width] = weight.dims();
@@ -235,7 +237,7 @@ impl<'a> Decomposition<'a> {
             let length = [places.len()];
             Tensor::<1, Int>::from_data(TensorData::new(places, length), &device)
         };
-        // The values that are stored, not those that were meant.
+        // The values as they are stored, after rounding.
         let stored_filters = Product {
             row: factors.row.clone().map(to_matrix),
             column: to_matrix(factors.column.clone()),
@@ -267,8 +269,8 @@ impl<'a> Decomposition<'a> {
         }
     }
 
-    /// `P`: the filters in their own basis, of the channels in theirs. Where responses are fitted, also
-    /// what the channels that are kept tell of those that are not.
+    /// `P`: the filters in their basis, for the channels in theirs. Where responses are fitted, a
+    /// ridge regression adds what the primary channels tell of the lost part of the responses.
     ///
     /// # Shapes
     /// - output: `[m, s · taps]`
@@ -297,7 +299,7 @@ impl<'a> Decomposition<'a> {
         primary
     }
 
-    /// What every size of both sides keeps of the filters.
+    /// The energy that each number of filters and of channels keeps.
     pub(crate) fn energies(&self) -> Energies {
         match self.kernel.taps {
             1 => Energies::of_matrix(&self.kernel),
@@ -332,7 +334,7 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// All filters of all channels under one tap, `[f, c]`.
+    /// All filters of all channels at one tap, `[f, c]`.
     fn tap(&self, tap: usize) -> Mat<f64> {
         let primary = self.primary.tap(tap);
         let (product, order) = self.filters;
@@ -349,14 +351,14 @@ impl Stored<'_> {
         }
     }
 
-    /// Squares of the difference to the dense filters.
+    /// The squared difference to the dense filters.
     fn lost(&self, kernel: &Taps) -> f64 {
         let lost = |tap| (kernel.tap(tap) - self.tap(tap)).squared_norm_l2();
         (0..kernel.taps).map(lost).sum()
     }
 }
 
-/// Row `order[i]` becomes the `i`-th of the front rows and the others behind them.
+/// Stacks `front` on `others`, and moves row `i` of the stack to row `order[i]`.
 fn in_order(front: MatRef<f64>, others: MatRef<f64>, order: &[usize]) -> Mat<f64> {
     let mut rows = Mat::zeros(order.len(), front.ncols());
     for (place, row) in order.iter().enumerate() {
@@ -371,7 +373,7 @@ fn in_order(front: MatRef<f64>, others: MatRef<f64>, order: &[usize]) -> Mat<f64
 
 impl<'a> Responses<'a> {
     /// # Errors
-    /// [`Error::NotFinite`]
+    /// [`Error::NotFinite`]: a response is infinite or NaN.
     fn new(layer: &Layer, kernel: &Taps, patches: &'a Taps) -> Result<Self, Error> {
         let mut all = multiply(patches, |tap| kernel.tap(tap).transpose().to_owned());
         let finite = |column: &usize| all.col(*column).iter().all(|value| value.is_finite());
@@ -413,8 +415,8 @@ impl<'a> Responses<'a> {
         })
     }
 
-    /// The channels of all patches mixed by a matrix, `[channels, mixed]`; centred where the responses
-    /// are.
+    /// All patches with their channels mixed by a matrix `[channels, mixed]`; centred where the
+    /// responses are centred.
     ///
     /// # Shapes
     /// - output: `[patches, mixed · taps]`
@@ -431,7 +433,7 @@ impl<'a> Responses<'a> {
         self.centred(all)
     }
 
-    /// Columns without their means, if the responses are without theirs.
+    /// Subtracts the mean of each column, if the responses are centred too.
     fn centred(&self, mut columns: Mat<f64>) -> Mat<f64> {
         if self.centred {
             let means = means_of(&columns);
@@ -440,7 +442,8 @@ impl<'a> Responses<'a> {
         columns
     }
 
-    /// The relative error of the responses, and what the mean of a filter's loses, `[f, 1]`.
+    /// The relative error of the responses, and the mean of the lost responses of each filter,
+    /// `[f, 1]`.
     fn lost(&self, kernel: &Taps, stored: &Stored) -> (f64, Option<Mat<f64>>) {
         let mut lost = multiply(self.patches, |tap| {
             (kernel.tap(tap) - stored.tap(tap)).transpose().to_owned()
@@ -462,7 +465,7 @@ fn means_of(matrix: &Mat<f64>) -> Mat<f64> {
     })
 }
 
-/// Takes a value from all of each column.
+/// Subtracts one value from each column.
 fn subtract(matrix: &mut Mat<f64>, values: &Mat<f64>) {
     for column in 0..matrix.ncols() {
         let centre = |value: &mut f64| *value -= values[(0, column)];
@@ -470,7 +473,7 @@ fn subtract(matrix: &mut Mat<f64>, values: &Mat<f64>) {
     }
 }
 
-/// Sums the products of the patches and a matrix `[channels, columns]` over all taps.
+/// Sums, over all taps, the products of the patches and a matrix `[channels, columns]`.
 fn multiply(patches: &Taps, matrix: impl Fn(usize) -> Mat<f64>) -> Mat<f64> {
     let mut sum = patches.tap(0) * matrix(0);
     for tap in 1..patches.taps {
@@ -479,8 +482,7 @@ fn multiply(patches: &Taps, matrix: impl Fn(usize) -> Mat<f64>) -> Mat<f64> {
     sum
 }
 
-/// Left singular vectors of the matrix of filters, from blocks of at least as many columns as
-/// filters.
+/// Left singular vectors of the matrix of filters.
 fn filters_basis(kernel: &Taps) -> Basis {
     basis_of_blocks(kernel.rows, kernel, |tap| {
         kernel.tap(tap).transpose().to_owned()
@@ -492,7 +494,8 @@ fn channels_basis(kernel: &Taps) -> Basis {
     basis_of_blocks(kernel.channels, kernel, |tap| kernel.tap(tap))
 }
 
-/// Of filters whose channels are projected onto a subspace.
+/// Left singular vectors of the matrix of filters, after the channels are projected onto a
+/// subspace.
 fn projected_basis(kernel: &Taps, channels: &Mat<f64>) -> Basis {
     basis_of_blocks(kernel.rows, kernel, |tap| {
         (kernel.tap(tap) * channels).transpose().to_owned()
@@ -512,14 +515,15 @@ fn basis_of_blocks(columns: usize, kernel: &Taps, block: impl Fn(usize) -> Mat<f
     triangle.basis()
 }
 
-/// Rounds of a refinement, and the gain of a round, as a share of the energy, below which it
-/// ends.
+/// The most rounds of a refinement, and the gain of a round, as a fraction of the energy, below
+/// which it ends.
 const ROUNDS: usize = 10;
 const GAIN: f64 = 1e-4;
 
-/// Turns the subspaces of filters and channels to what they keep together, one after the other, by
-/// steps of orthogonal iteration, none of which loses (De Lathauwer, De Moor and Vandewalle 2000,
-/// "On the best rank-1 and rank-(R1, ..., RN) approximation of higher-order tensors").
+/// Improves the subspaces of filters and channels in turn, so that they keep more energy together.
+/// The steps are steps of orthogonal iteration, none of which loses energy (De Lathauwer, De Moor
+/// and Vandewalle 2000, "On the best rank-1 and rank-(R1, ..., RN) approximation of higher-order
+/// tensors").
 fn refine(kernel: &Taps, filters: &mut Mat<f64>, channels: &mut Mat<f64>, fixed_filters: bool) {
     let energy = kernel.energy();
     let mut before = f64::NEG_INFINITY;
@@ -550,21 +554,22 @@ fn refine(kernel: &Taps, filters: &mut Mat<f64>, channels: &mut Mat<f64>, fixed_
     }
 }
 
-/// What every number of filters and of channels keeps of the squares of all filters.
+/// The energy that each number of filters and of channels keeps: the sum of squares of all filters.
 pub(crate) struct Energies {
     kept: Kept,
     energy: f64,
 }
 
 enum Kept {
-    /// `[filters + 1, channels + 1]`: the sum over a corner of the kernel in the bases of both sides.
+    /// `[filters + 1, channels + 1]`: the sum of squares over a corner of the kernel, in the bases
+    /// of both sides.
     Corners(Mat<f64>),
-    /// Of a pointwise kernel, which is diagonal in its bases: the sum of the first squares.
+    /// The sum of the first squares, for a pointwise kernel, which is diagonal in its bases.
     Diagonal(Vec<f64>),
 }
 
 impl Energies {
-    /// Of a kernel of one tap.
+    /// For a kernel with one tap.
     fn of_matrix(kernel: &Taps) -> Self {
         let sums = singular_values(kernel.tap(0).as_ref())
             .into_iter()
@@ -601,7 +606,7 @@ impl Energies {
         }
     }
 
-    /// The share that is lost, from 0 to 1.
+    /// The fraction of the energy that is lost, from 0 to 1.
     pub(crate) fn lost(&self, filters: usize, channels: usize) -> f64 {
         let kept = match &self.kept {
             Kept::Corners(sums) => {

@@ -1,4 +1,4 @@
-//! The layer in the place of a dense one.
+//! A [`LinearConv2d`] in the place of a dense convolution.
 
 use burn::module::{Module, Param};
 use burn::nn::conv::Conv2d;
@@ -13,23 +13,32 @@ use crate::error::Error;
 use crate::linear_conv2d::LinearConv2d;
 
 impl LinearConv2d {
-    /// The layer that approximates a dense one, trained or not, and the error it makes: the norm
-    /// of the difference over the norm, of the filters or, given a calibration batch of the
-    /// layer's inputs, of its outputs without bias. The outputs keep their order.
+    /// Fits a layer to a dense convolution, trained or not. Returns the layer and its relative
+    /// error: the norm of the difference over the norm of the original. It is the error of the
+    /// filters or, given a calibration batch of inputs, of the outputs without bias. The outputs
+    /// keep their order.
     ///
-    /// With full coefficients of all channels the error is the least that filters of rank `primary`
-    /// can have: the filters are a truncated singular value decomposition (Eckart-Young), of which
-    /// well-conditioned rows are the primary filters and combine to all others exactly. Given a
-    /// calibration batch, a bias makes up for the mean of what is lost.
+    /// With full coefficients and all channels primary, no filters of rank `primary` have a smaller
+    /// error: the new filters are the truncated singular value decomposition of the old filters
+    /// (Eckart-Young). Some well-conditioned rows of it become the primary filters, and combine to
+    /// all other rows exactly. Given a calibration batch, the decomposed matrix is that of the
+    /// outputs, and the bias makes up for the mean of the lost outputs.
+    ///
+    /// # Shapes
+    /// - calibration: `[batch_size, channels_in, height_in, width_in]`
     ///
     /// # Errors
-    /// [`Error::Primary`], [`Error::PrimaryChannels`], those of the coefficients' configuration,
-    /// [`Error::NotFinite`], and for
-    /// a calibration batch [`Error::TooFewResponses`] where it has fewer output pixels than there
-    /// are filters, and [`Error::GroupedResponses`].
+    /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], [`Error::RankRatio`],
+    ///   [`Error::Sparsity`]: the layer cannot have this choice.
+    /// - [`Error::NotFinite`]: a filter, or one of its outputs, is infinite or NaN.
+    /// - [`Error::TooFewResponses`]: the calibration batch has fewer output pixels than there are
+    ///   filters.
+    /// - [`Error::GroupedResponses`]: there is a calibration batch, and the convolution has several
+    ///   groups.
     ///
     /// # Panics
-    /// Panics if the calibration batch is no input of the layer.
+    /// Panics on a calibration batch with another number of channels than the layer, or smaller
+    /// than the kernel.
     ///
     /// # Example
     /// ```
@@ -72,14 +81,13 @@ impl LinearConv2d {
         Ok((layer, fit.error))
     }
 
-    /// The layer that computes what a convolution does whose weight
-    /// [`LinearConv`](crate::LinearConv) has split: of the same parameters, without another fit,
-    /// and fast where `groups = 1`, since it can combine feature maps in place of filters. None for
-    /// a dense convolution.
+    /// The layer for a convolution whose weight [`LinearConv`](crate::LinearConv) has split. It has
+    /// the same parameters, without another fit. It is fast where `groups = 1`, because it can
+    /// combine feature maps in place of filters. `None` for a dense convolution.
     ///
-    /// Its record holds the [order](Self::order) of its outputs, which a layer by
-    /// [`LinearConv2dConfig`](crate::LinearConv2dConfig) does not have: load it into a layer that
-    /// was made in the same way.
+    /// Its record holds the [order](Self::order) of its outputs, which a layer from
+    /// [`LinearConv2dConfig`](crate::LinearConv2dConfig) does not have. Load the record into a
+    /// layer that was made in the same way.
     ///
     /// # Example
     /// ```
@@ -91,18 +99,18 @@ impl LinearConv2d {
     /// let device = Device::default();
     /// let conv = Conv2dConfig::new([64, 64], [3, 3]).init(&device);
     /// let conv = conv.apply_reparameterization(LinearConv::new(CoefficientsConfig::Full));
-    /// // Fine-tuned, and then:
+    /// // Fine-tune the model, and then:
     /// let layer = LinearConv2d::from_reparameterized(&conv).unwrap();
     /// assert_eq!(layer.cost().parameters(), conv.num_params());
     /// ```
     pub fn from_reparameterized(conv: &Conv2d) -> Option<Self> {
         let combined = conv.weight.reparameterization::<CombinedFilters>()?;
-        // Mapping drops the reparameterization and keeps what the parameter is otherwise.
+        // `map` drops the reparameterization and keeps the other properties of the parameter.
         let primary = conv.weight.clone().map(|base| base);
         Some(Self::in_place_of(conv, primary, combined.clone()))
     }
 
-    /// The geometry and bias of a dense layer, and other filters.
+    /// A layer with the geometry and bias of a dense convolution, and these filters.
     fn in_place_of(
         conv: &Conv2d,
         primary: Param<Tensor<4>>,

@@ -1,5 +1,5 @@
-//! Trained convolutions made small: fitting one layer, deciding for all layers of a model, and
-//! putting the small layers in the place of the dense ones.
+//! Compression of trained convolutions: the fit of one layer, the plan for all layers of a model,
+//! and the replacement of dense layers by small ones.
 
 mod activations;
 mod budget;

@@ -1,4 +1,4 @@
-//! How much of each convolution of a model to keep: the plan.
+//! The plan: how much of each convolution of a model to keep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::string::{String, ToString};
@@ -19,17 +19,19 @@ use super::weights::{ConvWeight, OtherLayer, Weights};
 use crate::cost::{Evaluation, LayerCost, Pixels};
 use crate::error::Error;
 
-/// What a [`Compression`](crate::Compression) decided, layer by layer; to be printed, changed,
-/// saved and applied.
+/// What a [`Compression`](crate::Compression) decided for each layer. A plan can be printed,
+/// changed, saved and applied.
 ///
-/// Printed, it has a row for each layer: the shape of its weight; its primary filters, the channels
-/// of those and the rank of the coefficients, or why it stays dense; its weights, and the weights
-/// and coefficients that are kept; its [error](PlannedLayer::error); and its multiply-adds, dense
-/// and factored, for an image where a [`Calibration`] has seen the layer run, for an output pixel
-/// elsewhere. Below stand the layers that are no convolutions.
+/// A printed plan has a row for each convolution. The row has the path and shape of the weight.
+/// Then come the choice (primary filters, primary channels, coefficients) or the reason to stay
+/// dense, the number of dense weights, and the number of weights and coefficients that are kept. At
+/// the end stand the [error](PlannedLayer::error), and the multiply-adds of the dense and of the
+/// planned layer. They are counted for one image where a [`Calibration`] has observed the layer,
+/// and for one output pixel elsewhere. Below the table stand the layers with a weight that are not
+/// a `Conv2d`.
 ///
-/// As data (serde) it has a version, and what is needed to decide alike for another model of the
-/// same layers: a plan that was read fits that model when it is applied, and has no errors before.
+/// As data (serde) a plan has a version, and all that is needed to apply it to another model with
+/// the same layers. A plan that was read has no errors. It is fitted when it is applied.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Saved", into = "Saved")]
 pub struct Plan {
@@ -58,16 +60,17 @@ pub struct PlannedLayer {
     groups: Option<usize>,
     pixels: Pixels,
     choice: Option<Choice>,
-    /// Why no choice is offered.
+    /// Why a search leaves the layer dense.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Dense>,
-    /// For the reader alone.
+    /// Written for people to read. It is computed anew when the data is read.
     #[serde(skip_deserializing)]
     parameters: usize,
     #[serde(skip_deserializing)]
     error: Option<f64>,
-    /// What the layer was planned for; none in a plan that was read. The fit itself is not kept: it
-    /// is made again where it is applied, so that a plan takes no memory of the size of the model.
+    /// The weight for which the layer was planned. `None` in a plan that was read. The fit itself
+    /// is not kept but repeated when the plan is applied: a plan would else take as much memory as
+    /// the model.
     #[serde(skip)]
     source: Option<ConvWeight>,
 }
@@ -77,14 +80,15 @@ pub struct PlannedLayer {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Dense {
-    /// It has one input channel for each group, as depthwise ones: its filters have nothing in
-    /// common.
+    /// Each filter has one input channel, as in a depthwise convolution.
     OneChannel,
-    /// Its filters see different channels, by their groups, so that none combines others.
+    /// The convolution has several groups: filters of different groups read different channels, so
+    /// none can combine others.
     Grouped,
-    /// Its groups are not known, as its model does not show them and it was not seen running.
+    /// The number of groups is not known: the model's `Debug` does not print it, and no calibration
+    /// has observed the layer.
     UnknownGroups,
-    /// It has one filter, from which there is nothing to combine.
+    /// There is one filter, so there is nothing to combine.
     OneFilter,
 }
 
@@ -116,43 +120,44 @@ impl PlannedLayer {
         }
     }
 
-    /// Where the weight is in the model.
+    /// The path of the weight in the model.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The shape of the dense weight.
+    /// The shape of the dense weight:
+    /// `[channels_out, channels_in / groups, kernel_height, kernel_width]`.
     pub fn shape(&self) -> [usize; 4] {
         self.shape
     }
 
-    /// The groups of the convolution, where they are known.
+    /// The number of groups of the convolution, where it is known.
     pub fn groups(&self) -> Option<usize> {
         self.groups
     }
 
-    /// How it is compressed; `None` leaves it dense.
+    /// How the layer is compressed; `None` leaves it dense.
     pub fn choice(&self) -> Option<Choice> {
         self.choice
     }
 
-    /// Why a search leaves it dense, whatever the budget.
+    /// Why a search leaves the layer dense, whatever the budget; `None` where it may be compressed.
     pub fn reason(&self) -> Option<Dense> {
         self.reason
     }
 
-    /// The pixels that an image takes in this layer; one of input and output where a plan was made
-    /// without a [`Calibration`].
+    /// The pixels that one image takes in this layer. Where no [`Calibration`] has observed the
+    /// layer, one pixel of input and one of output.
     pub fn pixels(&self) -> Pixels {
         self.pixels
     }
 
-    /// The weights of the dense layer.
+    /// Number of weights of the dense layer, without bias.
     pub fn dense_parameters(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// The weights and coefficients that are kept.
+    /// Number of weights and coefficients that are kept, without bias.
     pub fn parameters(&self) -> usize {
         self.cost().parameters()
     }
@@ -163,8 +168,9 @@ impl PlannedLayer {
         dense.multiply_adds(Evaluation::Materialized, self.pixels)
     }
 
-    /// Multiply-adds for its [`pixels`](Self::pixels) as a
-    /// [`LinearConv2d`](crate::LinearConv2d): factored, or materialized where it has groups.
+    /// Multiply-adds of the planned layer for its [`pixels`](Self::pixels), as a
+    /// [`LinearConv2d`](crate::LinearConv2d): factored, or materialized where it has several
+    /// groups.
     pub fn multiply_adds(&self) -> u64 {
         let cost = self.cost();
         let evaluation = match cost.groups {
@@ -174,14 +180,15 @@ impl PlannedLayer {
         cost.multiply_adds(evaluation, self.pixels)
     }
 
-    /// The relative error of the filters, or of the outputs without bias where the plan was made
-    /// with a [`Calibration`]: the norm of the difference over the norm. None in a plan that was
+    /// The relative error: the norm of the difference over the norm of the original. It is the
+    /// error of the filters or, where the plan was made with a [`Calibration`] that has observed
+    /// the layer, of the outputs without bias. `None` for a compressed layer of a plan that was
     /// read.
     pub fn error(&self) -> Option<f64> {
         self.error
     }
 
-    /// Of the choice, or of the dense layer.
+    /// The cost of the choice, or of the dense layer.
     pub(super) fn cost(&self) -> LayerCost {
         let chosen = self.choice.and_then(|choice| self.cost_of(&choice).ok());
         chosen.unwrap_or_else(|| LayerCost::of_weight(self.shape, self.groups.unwrap_or(1), false))
@@ -195,17 +202,17 @@ impl PlannedLayer {
     }
 
     /// # Errors
-    /// Those of [`Choice::cost`]
+    /// The errors of [`Choice::cost`].
     pub(super) fn cost_of(&self, choice: &Choice) -> Result<LayerCost, Error> {
         choice.cost(self.shape, self.groups.unwrap_or(1))
     }
 
     /// # Errors
-    /// [`Error::LayerSize`]: the layer has no weight, or its counts are beyond all numbers.
+    /// [`Error::LayerSize`]: the layer has no weight, or its counts do not fit 64 bits.
     fn check_size(&self) -> Result<(), Error> {
         let [filters, channels, ..] = self.shape;
         let pixels = self.pixels.input.max(self.pixels.output).max(1);
-        // What materialized evaluation takes to build the kernel is the most that is counted.
+        // The largest count is that of the materialized evaluation, which also builds the kernel.
         let factors = self.shape.into_iter().chain([pixels, filters, channels]);
         let mut factors = factors.chain([4]).map(|factor| factor as u64);
         let most = factors.try_fold(1, u64::checked_mul);
@@ -222,7 +229,7 @@ impl PlannedLayer {
     /// Calls `work` with the decomposition of a weight of this layer.
     ///
     /// # Errors
-    /// Those of the decomposition.
+    /// [`Error::TooFewResponses`], and the errors of [`Decomposition::new`].
     fn decomposed<T>(
         &self,
         weight: &ConvWeight,
@@ -240,10 +247,10 @@ impl PlannedLayer {
         Ok(work(&decomposition))
     }
 
-    /// What there is to choose from, by the energy of the filters.
+    /// The sizes to choose from, with losses by the energy of the filters.
     ///
     /// # Errors
-    /// Those of the decomposition.
+    /// The errors of [`Decomposition::new`].
     pub(super) fn curve(&self, unit: Unit, all_channels: bool) -> Result<Curve, Error> {
         if self.reason.is_some() {
             return Ok(Curve::dense(self, unit));
@@ -257,16 +264,16 @@ impl PlannedLayer {
         Ok(Curve::new(self, &energies, unit, all_channels))
     }
 
-    /// Whether the layer was seen running.
+    /// Whether the calibration has observed the layer.
     pub(super) fn is_observed(&self, calibration: &Calibration) -> bool {
         let source = self.source.as_ref();
         source.is_some_and(|source| calibration.pixels(source.id).is_some())
     }
 
-    /// Chooses, and measures the error where the weight is known.
+    /// Sets the choice, and measures the error where the weight is known.
     ///
     /// # Errors
-    /// Those of [`Choice::cost`] and of the decomposition. The layer stays as it was.
+    /// The errors of [`Choice::cost`] and of the decomposition. The layer then stays as it was.
     pub(super) fn choose(
         &mut self,
         choice: Option<Choice>,
@@ -292,7 +299,7 @@ impl PlannedLayer {
     /// A fit for each choice, all by one decomposition.
     ///
     /// # Errors
-    /// Those of [`Choice::cost`] and of the decomposition.
+    /// The errors of [`Choice::cost`] and of the decomposition.
     fn fits(
         &self,
         weight: &ConvWeight,
@@ -329,25 +336,25 @@ impl Plan {
         })
     }
 
-    /// The convolutions of the model, in its order.
+    /// The convolutions of the model, in the order of the model.
     pub fn layers(&self) -> &[PlannedLayer] {
         &self.layers
     }
 
-    /// The layers that have a weight and are no [`Conv2d`](burn::nn::conv::Conv2d), which a plan
-    /// leaves alone.
+    /// The layers that have a weight and are not a [`Conv2d`](burn::nn::conv::Conv2d). A plan
+    /// leaves them alone.
     pub fn other_layers(&self) -> &[OtherLayer] {
         &self.others
     }
 
-    /// Chooses otherwise for one layer, or leaves it dense.
+    /// Sets another choice for one layer; `None` leaves it dense.
     ///
     /// # Errors
     /// - [`Error::OtherModel`]: there is no layer at the path.
-    /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], …: a choice that the layer
-    ///   cannot have.
+    /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], …: the layer cannot have
+    ///   the choice.
     ///
-    /// The plan stays as it was.
+    /// After an error the plan is as it was before.
     pub fn choose(&mut self, path: &str, choice: Option<Choice>) -> Result<(), Error> {
         let mut layers = self.layers.iter_mut();
         let layer = layers.find(|layer| layer.path == path);
@@ -355,7 +362,7 @@ impl Plan {
         layer.choose(choice, &self.calibration)
     }
 
-    /// Chooses for all layers.
+    /// Sets the choice of every layer.
     pub(super) fn choose_all(&mut self, choices: Vec<Option<Choice>>) -> Result<(), Error> {
         let layers = self.layers.iter_mut().zip(choices);
         let chosen = threads::map(layers, |(layer, choice)| {
@@ -364,8 +371,8 @@ impl Plan {
         chosen.into_iter().collect()
     }
 
-    /// The model with the layer at this place compressed alone, once for each choice; with the
-    /// share of its weights that is kept.
+    /// For each choice: the model with this layer alone compressed, and the share of the layer's
+    /// weights that is kept.
     pub(super) fn each_alone<M: Module>(
         &self,
         model: &M,
@@ -387,30 +394,30 @@ impl Plan {
         }))
     }
 
-    /// The weights of all dense layers.
+    /// Number of weights of all dense layers, without biases.
     pub fn dense_parameters(&self) -> usize {
         self.layers.iter().map(PlannedLayer::dense_parameters).sum()
     }
 
-    /// The weights and coefficients that are kept.
+    /// Number of weights and coefficients that are kept, without biases.
     pub fn parameters(&self) -> usize {
         self.layers.iter().map(PlannedLayer::parameters).sum()
     }
 
-    /// The multiply-adds of all dense layers.
+    /// The multiply-adds of all dense layers, see [`PlannedLayer::dense_multiply_adds`].
     pub fn dense_multiply_adds(&self) -> u64 {
         let layers = self.layers.iter();
         layers.map(PlannedLayer::dense_multiply_adds).sum()
     }
 
-    /// The multiply-adds of all layers as they are kept.
+    /// The multiply-adds of all layers as planned, see [`PlannedLayer::multiply_adds`].
     pub fn multiply_adds(&self) -> u64 {
         self.layers.iter().map(PlannedLayer::multiply_adds).sum()
     }
 
-    /// The error `e` of all layers together: `1 - e²` is the geometric mean, over the layers, of
-    /// what each keeps of its energy, one minus its squared [error](PlannedLayer::error). No number
-    /// for a plan that was read.
+    /// The error `e` of all layers together. A layer with the [error](PlannedLayer::error) `eᵢ`
+    /// keeps `1 - eᵢ²` of its energy; `1 - e²` is the geometric mean of this over the layers. NaN
+    /// where an error is not known: in a plan that was read and compresses a layer.
     pub fn error(&self) -> f64 {
         let errors = self.layers.iter().map(|layer| layer.error);
         let errors: Option<Vec<f64>> = errors.collect();
@@ -422,9 +429,9 @@ impl Plan {
         (1.0 - (-mean).exp()).max(0.0).sqrt()
     }
 
-    /// What was chosen, by the path of each weight, without the layers that stay dense. Saved
-    /// beside the weights of the compressed model, it is what
-    /// [`Compression::per_layer`](crate::Compression::per_layer) needs to load them.
+    /// The choices by the path of each weight, without the layers that stay dense. Save them beside
+    /// the weights of the compressed model:
+    /// [`Compression::per_layer`](crate::Compression::per_layer) needs them to load the weights.
     pub fn choices(&self) -> BTreeMap<String, Choice> {
         let layers = self.layers.iter();
         layers
@@ -432,17 +439,18 @@ impl Plan {
             .collect()
     }
 
-    /// The model with its weights split as planned. Parameters keep their identities and get other
+    /// Compresses the model: splits its weights as planned. Parameters keep their ids and get other
     /// shapes, so start a new optimizer.
     ///
-    /// A plan that was read is fitted to the model's filters.
+    /// A plan that was read is fitted to the filters of the model.
     ///
     /// # Errors
-    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, has another shape or,
-    ///   where the plan was made for a model, has changed since.
-    /// - [`Error::Primary`], [`Error::Rank`], …: a choice that a layer cannot have.
+    /// - [`Error::OtherModel`]: a weight of the plan is not in the model, or has another shape or
+    ///   number of groups. For a plan that was made for a model: the weight is another parameter or
+    ///   has other values.
+    /// - [`Error::Primary`], [`Error::Rank`], …: a layer cannot have its choice.
     /// - [`Error::Reparameterized`]: the model is compressed already.
-    /// - [`Error::NotFinite`]: a weight that is infinite or no number.
+    /// - [`Error::NotFinite`]: a weight is infinite or NaN.
     pub fn apply<M: Module>(&self, model: M) -> Result<M, Error> {
         let weights = Weights::of(&model)?;
         let found = self.chosen(&model, &weights)?;
@@ -455,8 +463,8 @@ impl Plan {
         Ok(put_in_place(model, &fits))
     }
 
-    /// The model with its weights split as planned but not fitted: zeros, in whose place a record of
-    /// the compressed model is loaded. It takes no time, where [`apply`](Self::apply) decomposes every
+    /// Splits the weights of the model as planned, but sets them to zero: load a record of the
+    /// compressed model into it. This takes no time, while [`apply`](Self::apply) decomposes every
     /// weight.
     ///
     /// ```
@@ -477,7 +485,7 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// Those of [`apply`](Self::apply).
+    /// The errors of [`apply`](Self::apply), except [`Error::NotFinite`].
     pub fn prepare<M: Module>(&self, model: M) -> Result<M, Error> {
         let weights = Weights::of(&model)?;
         let zeros = self.chosen(&model, &weights)?.into_iter();
@@ -490,7 +498,10 @@ impl Plan {
         Ok(put_in_place(model, &zeros?))
     }
 
-    /// What is not to stay dense of a model: the layer, its choice and its weight.
+    /// The layers of a model that are to be compressed: each layer, its choice and its weight.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`], and the errors of [`Choice::cost`].
     fn chosen<'a, M: Module>(
         &'a self,
         model: &M,
@@ -515,8 +526,8 @@ impl Plan {
 }
 
 impl PlannedLayer {
-    /// Whether the layer was planned for this weight or, where it was read, for one of its shape and
-    /// of its groups, as far as these are known.
+    /// Whether the layer was planned for this weight. In a plan that was read: whether the weight
+    /// has the shape of the layer and, where both are known, its number of groups.
     fn is_of(&self, weight: &ConvWeight, groups: &HashMap<String, usize>) -> bool {
         let groups = groups.get(&weight.id.to_string());
         let other_groups = groups.zip(self.groups).is_some_and(|(a, b)| *a != b);

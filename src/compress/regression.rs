@@ -1,13 +1,14 @@
-//! Least squares with a ridge that held-out samples choose.
+//! Ridge regression, where held-out samples choose the ridge.
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
 
-/// Ridges to choose from, as shares of the mean square of a feature, and no change at all.
+/// The ridges to choose from, as fractions of the mean square of a feature.
 const RIDGES: [f64; 5] = [1.0, 1e-1, 1e-2, 1e-3, 1e-6];
 
-/// The matrix `X` for which `features · X` is near to what is missing, if any is nearer than zeros are,
-/// by samples that it was not fitted to: half of them choose how far to trust the other half.
+/// The matrix `X` for which `features · X` approximates `missing`, by ridge regression. One half of
+/// the samples fits `X` for each ridge, the other half chooses the ridge; then all samples fit `X`.
+/// `None` where zeros are nearer to `missing` on the second half.
 ///
 /// # Shapes
 /// - features: `[samples, length]`
@@ -26,11 +27,11 @@ pub(crate) fn ridge_regression(features: &Mat<f64>, missing: &Mat<f64>) -> Optio
         squares: odd.squares + even.squares,
         products: odd.products + even.products,
     };
-    // That of zeros is 0.
+    // The error of zeros is 0.
     if error < 0.0 { all.solve(ridge) } else { None }
 }
 
-/// Normal equations.
+/// The normal equations of least squares.
 struct Equations {
     /// `featuresᵀ · features`
     squares: Mat<f64>,
@@ -39,7 +40,7 @@ struct Equations {
 }
 
 impl Equations {
-    /// Of every other sample.
+    /// The equations of every second sample.
     fn of_half(features: &Mat<f64>, missing: &Mat<f64>, parity: usize) -> Self {
         let half = |matrix: &Mat<f64>| {
             let rows = (matrix.nrows() + 1 - parity) / 2;
@@ -66,7 +67,7 @@ impl Equations {
         Some(decomposed.solve(&self.products))
     }
 
-    /// The square of the error, less that of zeros.
+    /// The squared error, minus the squared error of zeros.
     fn error(&self, solution: &Mat<f64>) -> f64 {
         let squares = &self.squares * solution;
         let mut error = 0.0;

@@ -18,38 +18,42 @@ use crate::cost::LayerCost;
 use crate::error::Error;
 use crate::linear_conv2d::LinearConv2dConfig;
 
-/// Turns the weights of convolutions into primary filters and coefficients that approximate them,
-/// in a model that knows nothing of it: the argument of Burn's
-/// [`Module::apply_reparameterization`].
+/// Replaces the weights of convolutions by primary filters and coefficients that approximate them,
+/// in any model: the argument of Burn's [`Module::apply_reparameterization`].
 ///
-/// The stored parameter becomes the primary filters of the best approximation of that size; the
-/// coefficients stand beside it in records and optimizers. The architecture stays as it is and outputs keep their
-/// order. [`correlation_loss`], [`coefficient_l1`] and [pruning](crate::pruning) see these layers as
-/// they see [`LinearConv2d`](crate::LinearConv2d). [`Module::materialize`] gives the dense model back.
+/// The stored parameter becomes the primary filters, by a truncated singular value decomposition.
+/// The coefficients stand beside it in records and optimizers. The architecture stays as it is, and
+/// outputs keep their order. [`correlation_loss`], [`coefficient_l1`] and [pruning](crate::pruning)
+/// treat such a layer as a [`LinearConv2d`](crate::LinearConv2d). [`Module::materialize`] makes the
+/// model dense again.
 ///
-/// A `Conv2d` then builds its whole kernel at every pass: it is small, not fast. A
-/// [`Conv`](crate::Conv) runs as the fast layer that
+/// A `Conv2d` builds its whole kernel at every pass: it is small, not fast. A [`Conv`](crate::Conv)
+/// runs as the fast layer that
 /// [`LinearConv2d::from_reparameterized`](crate::LinearConv2d::from_reparameterized) makes of it.
 ///
-/// Layers stay dense that would not get smaller, tiny ones, those of a single channel, which
-/// depthwise ones are, and those too narrow for the ratio or rank. Linear layers, biases and
-/// running statistics are left alone.
+/// A layer stays dense if it would not get smaller, if it has fewer than 1024 weights, if its
+/// filters have a single channel (as in a depthwise convolution), or if it is too narrow for the
+/// ratio or rank. Linear layers, biases and running statistics stay as they are.
 ///
-/// A parameter keeps its identity and gets another shape, so start a new optimizer afterwards. The
-/// coefficients of a frozen weight are frozen too, if the model is on a device with autodiff; on one
-/// without, Burn does not show what is frozen, and they will train.
+/// A parameter keeps its id and gets another shape, so start a new optimizer afterwards. The
+/// coefficients of a frozen weight are frozen too, if the model is on a device with autodiff.
+/// Without autodiff, Burn does not show which parameters are frozen, and all coefficients will
+/// train.
 ///
-/// Burn shows a reparameterizer a parameter and its path, not the layer around it, and the weight
-/// of a transposed convolution looks like that of a convolution; only the length of a bias beside
-/// it may tell, and then this panics. For a model that has one, use
+/// Burn shows a reparameterizer a parameter and its path, but not the layer around it. The weight
+/// of a transposed convolution looks like the weight of a convolution. If the length of the bias
+/// shows the difference, `apply_reparameterization` panics; otherwise the weight is split wrongly.
+/// For a model with transposed convolutions, use
 /// [`Compression::uniform`](crate::Compression::uniform), which looks at the layers and returns
-/// errors in place of panics, or [`within`](Self::within) with
-/// [`conv2d_weights`](crate::conv2d_weights).
+/// errors, or [`within`](Self::within) with [`conv2d_weights`](crate::conv2d_weights).
 ///
 /// # Panics
-/// `apply_reparameterization` panics with the message of an [`Error`], on coefficients that no
-/// layer could have, on a model that is reparameterized by `LinearConv` already, on weights that
-/// are not finite and on those of layers that are no convolutions.
+/// `apply_reparameterization` panics with the message of an [`Error`]:
+/// - [`Error::PrimaryRatio`], [`Error::ChannelRatio`], [`Error::Rank`], [`Error::RankRatio`],
+///   [`Error::Sparsity`]: a setting that no layer can have.
+/// - [`Error::Reparameterized`]: a weight is split by `LinearConv` already.
+/// - [`Error::NotFinite`]: a weight is infinite or NaN.
+/// - [`Error::NotConv2d`]: the bias beside a weight shows that the layer is not a convolution.
 ///
 /// # Example
 /// ```
@@ -80,11 +84,11 @@ pub struct LinearConv {
     group: ParamGroup,
     min_size: usize,
     all: bool,
-    /// The weight that was seen last.
+    /// The weight that was visited last.
     last: Option<Seen>,
 }
 
-/// A weight of four dimensions.
+/// A weight with four dimensions.
 #[derive(Clone, Debug)]
 struct Seen {
     path: String,
@@ -93,8 +97,9 @@ struct Seen {
 }
 
 impl LinearConv {
-    /// Every convolution that LinearConv makes smaller, half of its filters primary; but none of a
-    /// single channel, nor a tiny one, of fewer than 1024 weights.
+    /// Splits every convolution that gets smaller by it, with half of the filters primary and all
+    /// channels primary. Convolutions with single-channel filters or fewer than 1024 weights stay
+    /// dense.
     pub fn new(coefficients: CoefficientsConfig) -> Self {
         Self {
             coefficients,
@@ -107,7 +112,8 @@ impl LinearConv {
         }
     }
 
-    /// Another share of primary filters.
+    /// Sets the ratio of primary filters, in place of 0.5:
+    /// `m = floor(primary_ratio · channels_out)`.
     pub fn with_primary_ratio(self, primary_ratio: f64) -> Self {
         Self {
             primary_ratio,
@@ -115,9 +121,10 @@ impl LinearConv {
         }
     }
 
-    /// Primary filters of a share of the channels, onto which the other channels are added. A
-    /// weight does not show its groups: name the ungrouped ones by [`within`](Self::within), or use
-    /// [`Compression::like`](crate::Compression::like), which knows them.
+    /// Sets the ratio of primary channels, in place of 1. The secondary channels are added onto the
+    /// primary ones. A weight does not show its groups, and a grouped convolution cannot combine
+    /// channels. Name the ungrouped weights by [`within`](Self::within), or use
+    /// [`Compression::like`](crate::Compression::like), which knows the groups.
     pub fn with_channel_ratio(self, channel_ratio: f64) -> Self {
         Self {
             channel_ratio,
@@ -125,19 +132,19 @@ impl LinearConv {
         }
     }
 
-    /// Only the weights of a group.
+    /// Splits only the weights of this group.
     pub fn within(self, group: ParamGroup) -> Self {
         Self { group, ..self }
     }
 
-    /// Only layers of at least this many weights, `channels_out · channels_in / groups · height ·
-    /// width`, in place of 1024.
+    /// Splits only layers with at least this many weights, in place of 1024. The weights of a layer
+    /// are `channels_out · channels_in / groups · height · width`.
     pub fn with_min_size(self, min_size: usize) -> Self {
         Self { min_size, ..self }
     }
 
-    /// Also layers that do not get smaller, of whatever size. Those too narrow for the ratio or
-    /// rank stay dense.
+    /// Also splits layers that do not get smaller, of any size. Layers that are too narrow for the
+    /// ratio or rank stay dense.
     pub fn with_all_layers(self) -> Self {
         Self {
             all: true,
@@ -146,7 +153,10 @@ impl LinearConv {
         }
     }
 
-    /// The primary filters and coefficients for a weight; none where it stays dense.
+    /// The choice for a weight of this shape; `None` where it stays dense.
+    ///
+    /// # Errors
+    /// The errors of the configuration, where no layer can have it.
     fn choice_for(
         &self,
         shape @ [filters, channels, height, width]: [usize; 4],
@@ -166,10 +176,10 @@ impl LinearConv {
         }))
     }
 
-    /// The same for a layer of a plan; none also where the layer's groups forbid it.
+    /// The choice for a layer of a plan; `None` also where the layer has a reason to stay dense.
     ///
     /// # Errors
-    /// Those of the configuration, where no layer could have it.
+    /// The errors of the configuration, where no layer can have it.
     pub(super) fn choice(&self, layer: &PlannedLayer) -> Result<Option<Choice>, Error> {
         let choice = self.choice_for(layer.shape())?;
         Ok(choice.filter(|_| layer.reason().is_none()))
@@ -222,11 +232,12 @@ impl Reparameterizer for LinearConv {
 }
 
 impl Seen {
-    /// What the parameter that comes after the weight tells of it.
+    /// Checks what the next parameter tells about this weight.
     ///
     /// # Errors
-    /// - [`Error::Reparameterized`]: it belongs to a reparameterization of the weight.
-    /// - [`Error::NotConv2d`]: it is a bias of another length.
+    /// - [`Error::Reparameterized`]: the parameter belongs to a reparameterization of the weight.
+    /// - [`Error::NotConv2d`]: the parameter is a bias with another length than the number of
+    ///   filters.
     fn check(&self, path: &str, shape: &Shape) -> Result<(), Error> {
         let inside = path.strip_prefix(&*self.path);
         if let Some(inside) = inside.and_then(|inside| inside.strip_prefix('.'))
@@ -250,7 +261,7 @@ impl Seen {
     }
 }
 
-/// A parameter as primary filters, and what combines the others from them.
+/// Splits a parameter into primary filters and what combines the secondary filters from them.
 fn split<const D: usize>(
     param: Param<Tensor<D>>,
     fit: &Fit,
@@ -268,8 +279,7 @@ fn split<const D: usize>(
     (param, Some(combined))
 }
 
-/// The model with fits in the place of the weights at their paths, and with what they move in the
-/// biases.
+/// The model with these fits in the place of the weights at their paths. The biases are moved too.
 pub(super) fn put_in_place<M: Module>(model: M, fits: &BTreeMap<String, Fit>) -> M {
     let model = model.apply_reparameterization(PutInPlace(fits));
     model.map(&mut MoveBiases {
@@ -322,25 +332,26 @@ impl ModuleMapper for MoveBiases<'_> {
     }
 }
 
-/// Whether a parameter is known to stay as it is. Without autodiff nothing is trained yet, and a
-/// parameter does not tell whether it will be.
+/// Whether a parameter is known to be frozen. Without autodiff nothing is trained yet, and a
+/// parameter does not tell whether it will be trained.
 pub(crate) fn is_frozen<const D: usize>(param: &Param<Tensor<D>>) -> bool {
     param.base().is_autodiff() && !param.is_require_grad()
 }
 
-/// What [`LinearConv`] puts beside the weight of a convolution, which then holds primary filters:
-/// the coefficients of the others, and the order of all.
+/// What [`LinearConv`] puts beside the weight of a convolution, which then holds the primary
+/// filters: the coefficients, and the order of filters and channels.
 #[derive(Module, Debug)]
 pub struct CombinedFilters {
-    /// Coefficients of the secondary filters.
+    /// Coefficients `A` of the secondary filters, `[n, m]` as a [matrix](Coefficients::matrix).
     pub coefficients: Coefficients,
-    /// Filter `i` of the weight is filter `order[i]` of the primary and the secondary ones,
+    /// Filter `i` of the weight is filter `order[i]` of the primary and then the secondary filters,
     /// `[channels_out]`.
     pub order: Param<Tensor<1, Int>>,
-    /// Coefficients that add the other channels onto the primary ones, `[s, channels_in - s]`;
-    /// absent where all channels are primary.
+    /// Coefficients `B` that add the secondary channels onto the primary ones,
+    /// `[s, channels_in - s]`; `None` where all channels are primary.
     pub channel_coefficients: Option<Param<Tensor<2>>>,
-    /// Input channel `i` is channel `channel_order[i]` of the primary and the other ones.
+    /// Input channel `i` is channel `channel_order[i]` of the primary and then the secondary
+    /// channels, `[channels_in]`; `None` where all channels are primary.
     pub channel_order: Option<Param<Tensor<1, Int>>>,
 }
 

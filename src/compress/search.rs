@@ -1,4 +1,4 @@
-//! The choice of how much of each layer to keep under one budget for all.
+//! The search for how much of each layer to keep under one budget for all layers.
 
 use std::vec::Vec;
 
@@ -9,8 +9,8 @@ use crate::coefficients::CoefficientsConfig;
 use crate::cost::Evaluation;
 use crate::error::Error;
 
-/// What a lost share of the energy costs: minus the logarithm of the share that is kept. Layers
-/// follow each other, so shares multiply and their logarithms add.
+/// The loss of a layer that loses this fraction of its energy: minus the logarithm of the fraction
+/// that it keeps. Layers follow each other, so the fractions multiply and their logarithms add.
 pub(crate) fn loss(lost: f64) -> f64 {
     -(1.0 - lost).max(0.0).ln()
 }
@@ -31,16 +31,17 @@ pub(crate) struct Candidate {
     pub(crate) loss: f64,
 }
 
-/// The candidates for one layer, from the dense one to the smallest. Each loses less than all
-/// smaller ones.
+/// The candidates for one layer, from the dense one to the smallest. Each candidate loses less than
+/// all smaller ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Curve(pub(crate) Vec<Candidate>);
 
-/// From one candidate of a curve to the next smaller one, at least.
+/// Candidates are binned by size. This is the ratio of the largest size of a bin to that of the bin
+/// before.
 const STEP: f64 = 0.97;
 
 impl Curve {
-    /// Of a layer that no search compresses.
+    /// The curve of a layer that stays dense.
     pub(crate) fn dense(layer: &PlannedLayer, unit: Unit) -> Self {
         Self(std::vec![Candidate {
             choice: None,
@@ -52,7 +53,8 @@ impl Curve {
         }])
     }
 
-    /// The best pairs of a number of filters and a number of channels, for every size.
+    /// For each bin of sizes, the pair of a number of filters and a number of channels that loses
+    /// least.
     pub(crate) fn new(
         layer: &PlannedLayer,
         energies: &Energies,
@@ -62,7 +64,8 @@ impl Curve {
         let mut curve = Self::dense(layer, unit);
         let dense = curve.0[0];
         let [filters, channels, height, width] = layer.shape();
-        // Of pointwise filters both sides are as many numbers as one, and more work.
+        // For a pointwise kernel, combined channels save no weights beside combined filters, and
+        // take more work.
         let one_side = all_channels || height * width == 1;
         let fewest = if one_side { channels } else { 1 };
         let mut best: Vec<Option<Candidate>> = Vec::new();
@@ -91,7 +94,7 @@ impl Curve {
                 let candidate = Candidate {
                     choice: Some(choice),
                     size,
-                    // A share for now; its logarithm is taken of what is kept.
+                    // The lost fraction for now; the logarithm is taken below.
                     loss: energies.lost(primary, primary_channels),
                 };
                 let better =
@@ -101,7 +104,7 @@ impl Curve {
                 }
             }
         }
-        // From the smallest on, what loses no less than a smaller one is of no use.
+        // A candidate that loses no less than a smaller one is of no use.
         let mut useful: Vec<Candidate> = Vec::new();
         let mut least = f64::INFINITY;
         for candidate in best.into_iter().flatten().rev() {
@@ -118,7 +121,7 @@ impl Curve {
         curve
     }
 
-    /// The same with other losses, without the candidates that have none.
+    /// The same candidates with other losses, without the candidates for which `loss` is `None`.
     pub(crate) fn with_losses(mut self, loss: impl Fn(&Choice) -> Option<f64>) -> Self {
         self.0.retain_mut(|candidate| {
             let Some(choice) = &candidate.choice else {
@@ -131,7 +134,7 @@ impl Curve {
         self
     }
 
-    /// The largest candidate of at most this share of the dense size, or the smallest one.
+    /// The largest candidate of at most this share of the dense size, or the smallest candidate.
     pub(crate) fn at_share(&self, share: f64) -> Candidate {
         let most = share * self.0[0].size as f64;
         let mut candidates = self.0.iter();
@@ -140,24 +143,24 @@ impl Curve {
     }
 }
 
-/// What choices must keep to, and what they then make small.
+/// What the choices must meet, and what the search then makes small.
 pub(crate) struct Goal<'a> {
     pub(crate) name: &'static str,
     pub(crate) value: f64,
     pub(crate) allows: &'a dyn Fn(&Candidate) -> bool,
     pub(crate) cost: &'a dyn Fn(&Candidate) -> f64,
-    /// Whether a higher price of weights leads to what is allowed.
+    /// Whether a higher price of weights leads to choices that are allowed.
     pub(crate) rising: bool,
 }
 
-/// Chooses for each layer among its candidates by one price of a weight in all layers, found by
-/// bisection, and then spends what the price leaves.
+/// Chooses a candidate for each layer by one price of a weight in all layers, found by bisection.
+/// Then improves single layers as far as the goal allows.
 ///
 /// # Errors
-/// [`Error::Budget`], if no choices reach the goal.
+/// [`Error::Budget`]: no choices meet the goal.
 pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
     let dense: u64 = curves.iter().map(|curve| curve.0[0].size).sum();
-    // `price` is that of all dense weights, against the loss.
+    // `price` is the price of all dense weights together, in the unit of the loss.
     let at = |price: f64| -> Vec<Candidate> {
         let value = |candidate: &Candidate| {
             candidate.loss + price * candidate.size as f64 / dense.max(1) as f64
@@ -168,7 +171,7 @@ pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, 
         };
         curves.iter().map(best).collect()
     };
-    // The exponent of a price at which loss counts for nothing, or weights do.
+    // The exponents of two prices. At one, weights cost nothing; at the other, losses do not count.
     let ends = if goal.rising {
         (-60.0, 60.0)
     } else {
@@ -178,16 +181,17 @@ pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, 
     Ok(spend(curves, chosen, goal))
 }
 
-/// Chooses one share of its dense size for every layer, found by bisection.
+/// Chooses for every layer the same share of its dense size, found by bisection.
 ///
 /// # Errors
-/// [`Error::Budget`], if no choices reach the goal.
+/// [`Error::Budget`]: no choices meet the goal.
 pub(crate) fn by_share(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
     let at = |share: f64| curves.iter().map(|curve| curve.at_share(share)).collect();
     bisect(curves, goal, (1.0, 0.0), at)
 }
 
-/// The choices nearest to what is refused, from the end at which all is allowed.
+/// Bisects between a value whose choices the goal refuses and a value whose choices it allows.
+/// Returns the allowed choices nearest to the refused ones.
 fn bisect(
     curves: &[Curve],
     goal: &Goal,
@@ -227,7 +231,8 @@ fn total(chosen: &[Candidate]) -> Candidate {
     }
 }
 
-/// Changes one layer at a time, the one that gains most, while that is allowed.
+/// Changes one layer at a time, the change that gains most first, as long as the goal allows a
+/// change.
 fn spend(curves: &[Curve], mut chosen: Vec<Candidate>, goal: &Goal) -> Vec<Candidate> {
     loop {
         let now = total(&chosen);
@@ -241,7 +246,7 @@ fn spend(curves: &[Curve], mut chosen: Vec<Candidate>, goal: &Goal) -> Vec<Candi
                     loss: now.loss - current.loss + candidate.loss,
                 };
                 let cost = (goal.cost)(&changed);
-                // Rounding must not look like a gain, or this would not end.
+                // Rounding must not look like a gain, or the loop would not end.
                 if (goal.allows)(&changed) && cost < least * (1.0 - 1e-9) {
                     (least, best) = (cost, Some((layer, *candidate)));
                 }

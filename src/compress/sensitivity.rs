@@ -14,27 +14,28 @@ use super::choice::Choice;
 use super::search::Unit;
 use crate::error::Error;
 
-/// What was measured of a model: for every layer, at some shares of its weights, how far the
-/// outputs of the whole network move when that layer alone is compressed.
+/// Measurements of a model: how far the outputs of the whole network move when one layer alone is
+/// compressed, for every layer and several shares of its weights.
 ///
-/// The measure is the mean Kullback-Leibler divergence of the outputs, as logits of classes, from
-/// those of the dense network. [`Compression::with_sensitivity`] chooses the sizes of all layers
-/// by it. As data (serde) it can be kept, and continued after an interruption.
+/// The measure is the Kullback-Leibler divergence `Σ p·ln(p / q)`, the mean over images, where `p`
+/// are the class probabilities of the dense network and `q` those of the compressed network.
+/// [`Compression::with_sensitivity`] chooses the sizes of all layers by it. As data (serde) it can
+/// be saved, and an interrupted measurement can continue from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sensitivity {
-    /// By the path of each weight, from the largest share to the smallest.
+    /// By the path of each weight. The largest share of a layer comes first.
     layers: BTreeMap<String, Vec<Measurement>>,
 }
 
-/// One layer, compressed alone.
+/// The measurement of one layer that was compressed alone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Measurement {
-    /// How it was compressed.
+    /// How the layer was compressed.
     pub choice: Choice,
-    /// The share of its weights that was kept.
+    /// The share of the layer's weights that was kept.
     pub share: f64,
-    /// The mean divergence of the network's outputs, in nats for an image.
+    /// The Kullback-Leibler divergence of the network's outputs, the mean over images, in nats.
     pub divergence: f64,
 }
 
@@ -53,15 +54,16 @@ impl Sensitivity {
     }
 }
 
-/// The measurements of a layer.
+/// The measurements of one layer.
 pub(super) struct Curve<'a> {
     measurements: &'a [Measurement],
 }
 
 impl Curve<'_> {
-    /// Between two measurements a power of the share, and a power towards the whole layer. What a
-    /// smaller share seems to gain is noise, and counts as no loss. None below the smallest share
-    /// that was measured, of which nothing is known.
+    /// The divergence at a share of the layer's weights. Between two measurements it is a power of
+    /// the share. Above the largest measured share, the power of the first two measurements goes
+    /// on. A smaller share that seems to lose less than a larger one is noise, and counts as the
+    /// same loss. `None` below the smallest measured share, where nothing is known.
     pub(super) fn divergence(&self, share: f64) -> Option<f64> {
         let mut worst = 0.0_f64;
         let mut points = self.measurements.iter().map(|measurement| {
@@ -82,24 +84,24 @@ impl Curve<'_> {
     }
 }
 
-/// On the line through two points of logarithms.
+/// The value at `at` on the line through two points of logarithms.
 fn between([x, y]: [f64; 2], [x_below, y_below]: [f64; 2], at: f64) -> f64 {
     let slope = (y_below - y) / (x_below - x);
     (y + slope * (at - x)).exp()
 }
 
 impl Compression {
-    /// Measures what is missing of a [`Sensitivity`]: compresses each layer alone, at six shares,
-    /// and compares what `outputs` says of the model. `progress` is told of every measurement, with
-    /// what there is so far.
+    /// Adds what is missing in a [`Sensitivity`]: compresses each layer alone, at up to six shares
+    /// of its weights, and compares the `outputs` of the compressed and the dense model. `progress`
+    /// is called after every measurement, with all measurements so far.
     ///
-    /// Fits are by this compression's calibration, and only its group is measured.
+    /// The fits use the calibration of this compression. Only the layers of its group are measured.
     ///
     /// # Shapes
-    /// - outputs: `[images, classes]`, logits, of the same images every time
+    /// - outputs: `[images, classes]`, logits, of the same images at every call
     ///
     /// # Errors
-    /// Those of [`plan`](Self::plan). What was measured so far is kept.
+    /// The errors of [`plan`](Self::plan). The measurements so far are kept.
     pub fn measure<M: Module>(
         &self,
         model: &M,
@@ -140,8 +142,8 @@ impl Compression {
     }
 }
 
-/// The logarithms of the probabilities of all classes, image by image; in f64, which not every
-/// device computes in.
+/// The logarithms of the class probabilities of each image, in f64: not every device computes in
+/// f64.
 fn log_probabilities(logits: Tensor<2>) -> Vec<Vec<f64>> {
     let [_, classes] = logits.dims();
     let values = logits.detach().try_to_vec_as::<f64>();
@@ -163,7 +165,7 @@ fn divergence(expected: &[Vec<f64>], found: &[Vec<f64>]) -> f64 {
     };
     let sum: f64 = images.map(of_image).sum();
     let mean = sum / expected.len().max(1) as f64;
-    // Outputs that are no numbers are as far away as a number says; text knows no infinity.
+    // An infinite or NaN divergence becomes the largest number: JSON has no infinity.
     if mean.is_finite() {
         mean.max(0.0)
     } else {
@@ -171,7 +173,7 @@ fn divergence(expected: &[Vec<f64>], found: &[Vec<f64>]) -> f64 {
     }
 }
 
-/// A row for each layer: the divergence at each share.
+/// Prints a row for each layer: the divergence at each share.
 impl fmt::Display for Sensitivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.layers.keys().map(String::len).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The smallest model that a measure of the caller's accepts.
+//! The smallest model that the caller's measure accepts.
 
 use std::fmt;
 use std::vec::Vec;
@@ -10,8 +10,9 @@ use super::budget::Compression;
 use super::plan::Plan;
 use crate::error::Error;
 
-/// The budgets that a search has tried, and what came out: the argument of
-/// [`Compression::smallest`]. As data (serde) it can be kept, and continued after an interruption.
+/// The budgets that a search has tried, and their results: an argument of
+/// [`Compression::smallest`]. As data (serde) it can be saved, and an interrupted search can
+/// continue from it.
 ///
 /// ```
 /// use burn::module::Module;
@@ -26,7 +27,7 @@ use crate::error::Error;
 /// let plan = Compression::to_parameters(1.0).smallest(
 ///     &model,
 ///     &mut search,
-///     // In place of the accuracy of the compressed model, or of its latency.
+///     // In a real search: the accuracy of the compressed model, or its latency.
 ///     |_compressed, plan| Verdict::at_most(plan.error(), 0.5),
 ///     |search| println!("{search}"),
 /// )?;
@@ -38,31 +39,32 @@ pub struct Search {
     trials: Vec<Trial>,
 }
 
-/// One budget, and what came out.
+/// One budget that a search has tried, and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trial {
     /// The share that was to be kept.
     pub share: f64,
-    /// The weights and coefficients that were kept; none where the layers cannot be made so small.
+    /// Number of weights and coefficients that were kept. `None`: the layers cannot be made so
+    /// small.
     pub parameters: Option<usize>,
-    /// What the caller measured; none where the layers cannot be made so small.
+    /// What the caller measured. `None`: the layers cannot be made so small.
     pub measured: Option<f64>,
-    /// Whether that is good enough.
+    /// Whether the caller accepted the compressed model.
     pub accepted: bool,
 }
 
-/// What a caller says of a compressed model.
+/// The caller's judgement of a compressed model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     /// What was measured, in any unit.
     pub measured: f64,
-    /// Whether it is good enough.
+    /// Whether the model is accepted.
     pub accepted: bool,
 }
 
 impl Verdict {
-    /// Good enough from a limit on, as an accuracy. What is no number is not.
+    /// Accepts a value of at least `limit`, such as an accuracy. NaN is not accepted.
     pub fn at_least(measured: f64, limit: f64) -> Self {
         Self {
             measured,
@@ -70,7 +72,7 @@ impl Verdict {
         }
     }
 
-    /// Good enough up to a limit, as a latency. What is no number is not.
+    /// Accepts a value of at most `limit`, such as a latency. NaN is not accepted.
     pub fn at_most(measured: f64, limit: f64) -> Self {
         Self {
             measured,
@@ -79,22 +81,23 @@ impl Verdict {
     }
 }
 
-/// From one budget of the first pass to the next.
+/// The ratio of one budget of the first pass to the budget before.
 const STRIDE: f64 = core::f64::consts::FRAC_1_SQRT_2;
-/// Refusals in a row, below a budget that was accepted, that end the first pass.
+/// The first pass ends after this many refusals in a row below an accepted budget.
 const REFUSALS: usize = 2;
 /// The smallest share that is tried.
 const SMALLEST: f64 = 0.01;
-/// How near to the largest refused budget the second pass brings the accepted one.
+/// The second pass ends when the smallest accepted budget is at most this multiple of the next
+/// smaller budget that was tried.
 const NEAR: f64 = 1.05;
 
 impl Search {
-    /// What was tried, in the order of the trials.
+    /// All trials, in their order.
     pub fn trials(&self) -> &[Trial] {
         &self.trials
     }
 
-    /// The smallest that was accepted.
+    /// The accepted trial with the smallest share.
     pub fn best(&self) -> Option<&Trial> {
         let accepted = self.trials.iter().filter(|trial| trial.accepted);
         accepted.min_by(|a, b| a.share.total_cmp(&b.share))
@@ -106,9 +109,9 @@ impl Search {
         self.trials.iter().find(same)
     }
 
-    /// The budget to try next: down from the largest in even steps, then between the smallest that
-    /// was accepted and the next smaller one, as long as they are far from each other. A measure
-    /// that rises and falls is so seen at every step, and not only at one end.
+    /// The budget to try next. The first pass goes down from the largest budget in even steps, so
+    /// that it also finds budgets between refused ones. The second pass tries budgets between the
+    /// smallest accepted budget and the next smaller one, until they are near to each other.
     fn next(&self, largest: f64) -> Option<f64> {
         let mut share = largest;
         let mut refusals = None;
@@ -140,7 +143,7 @@ impl fmt::Display for Trial {
     }
 }
 
-/// A row for each trial.
+/// Prints a row for each trial.
 impl fmt::Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut trials = self.trials.iter();
@@ -149,20 +152,24 @@ impl fmt::Display for Search {
 }
 
 impl Compression {
-    /// The smallest plan that `judge` accepts, of budgets up to this one, a share of
-    /// [parameters](Self::to_parameters) or of [multiply-adds](Self::to_multiply_adds). `judge` is shown the model compressed by a plan, and the plan;
-    /// `progress` is told of every trial.
+    /// Searches for the smallest plan that `judge` accepts. The budgets go down from this one,
+    /// which is a share of [parameters](Self::to_parameters) or of
+    /// [multiply-adds](Self::to_multiply_adds). `judge` gets the model as compressed by a plan, and
+    /// the plan. `progress` is called after every trial.
     ///
-    /// The measure need not fall with the budget: all budgets of an even row are tried, until two
-    /// below an accepted one are refused, and then those between the smallest accepted one and the
-    /// next. What `search` holds already is not tried again.
+    /// A smaller budget may be accepted where a larger one is refused. The search therefore divides
+    /// the budget by √2 at each step, until two budgets in a row are refused below an accepted one,
+    /// or the share falls below 0.01. Then it tries budgets between the smallest accepted budget
+    /// and the next smaller one, until they differ by at most 5 %. Budgets that `search` holds
+    /// already are not tried again.
     ///
     /// # Errors
-    /// - [`Error::NoneAccepted`]: `judge` accepts none.
-    /// - [`Error::NoBudget`]: a compression to another goal than a share.
-    /// - Those of [`plan`](Self::plan).
+    /// - [`Error::NoneAccepted`]: `judge` accepts no plan.
+    /// - [`Error::NoBudget`]: this compression has another goal than a share.
+    /// - The errors of [`plan`](Self::plan), except [`Error::Budget`]: that budget counts as
+    ///   refused.
     ///
-    /// `search` keeps what was tried.
+    /// `search` keeps all trials, also after an error.
     pub fn smallest<M: Module>(
         &self,
         model: &M,

@@ -1,4 +1,4 @@
-//! A plan as a table.
+//! A plan printed as a table.
 
 use std::fmt;
 use std::format;
@@ -19,7 +19,8 @@ impl fmt::Display for Dense {
     }
 }
 
-/// As a plan shows it: `128 of 96 + rank 10`.
+/// Prints a choice as in a plan: `128 of 96 + rank 10` has 128 primary filters of 96 primary
+/// channels.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.primary)?;

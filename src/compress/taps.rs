@@ -1,5 +1,5 @@
-//! Filters, or patches of images, as one matrix for each tap of the kernel: rows by channels. No
-//! copy in f64 of all of them is ever made.
+//! Filters, or patches of images, as one matrix for each tap: rows by channels. A tap is one
+//! position in the kernel. Only one tap at a time is converted to f64, to save memory.
 
 use std::sync::Arc;
 use std::vec::Vec;
@@ -11,7 +11,7 @@ use faer::Mat;
 #[derive(Clone, Debug)]
 pub(crate) struct Taps {
     values: Arc<Values>,
-    /// What each row is multiplied by.
+    /// A factor for each row.
     weights: Option<Arc<Vec<f64>>>,
     pub(crate) rows: usize,
     pub(crate) channels: usize,
@@ -35,7 +35,7 @@ impl Taps {
     }
 
     /// # Panics
-    /// Panics unless there are as many values as the shape says, of a float type.
+    /// Panics unless the data has as many values as the shape, of a float type.
     pub(crate) fn new(data: TensorData, [rows, channels, taps]: [usize; 3]) -> Self {
         assert_eq!(data.num_elements(), rows * channels * taps, "values");
         let values = match data.dtype() {
@@ -54,7 +54,7 @@ impl Taps {
         }
     }
 
-    /// The same with its rows multiplied, without a copy of the values.
+    /// The same values with a factor for each row, without a copy.
     pub(crate) fn weighted(&self, weights: Vec<f64>) -> Self {
         Self {
             weights: Some(Arc::new(weights)),
@@ -66,7 +66,7 @@ impl Taps {
         self.weights.as_ref().map_or(1.0, |weights| weights[row])
     }
 
-    /// The first row that has a value that is infinite or no number.
+    /// The first row with an infinite or NaN value.
     pub(crate) fn first_not_finite(&self) -> Option<usize> {
         let index = match self.values.as_ref() {
             Values::Single(values) => values.iter().position(|value| !value.is_finite()),
@@ -75,7 +75,7 @@ impl Taps {
         index.map(|index| index / (self.channels * self.taps))
     }
 
-    /// The values under one tap, `[rows, channels]`.
+    /// The values at one tap, `[rows, channels]`.
     pub(crate) fn tap(&self, tap: usize) -> Mat<f64> {
         let at = |row: usize, channel: usize| (row * self.channels + channel) * self.taps + tap;
         match self.values.as_ref() {

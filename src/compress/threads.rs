@@ -1,10 +1,11 @@
-//! Layers side by side.
+//! Work on several layers at the same time.
 
 use std::sync::Mutex;
 use std::thread;
 use std::vec::Vec;
 
-/// What `work` makes of every item, in their order, by as many threads as the machine has.
+/// The results of `work` for every item, in the order of the items, computed by as many threads as
+/// the machine has.
 pub(crate) fn map<T: Send, R: Send>(
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> R + Sync,

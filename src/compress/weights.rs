@@ -13,11 +13,12 @@ use super::decomposition::to_values;
 use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix};
 use crate::error::Error;
 
-/// The weights of the [`Conv2d`](burn::nn::conv::Conv2d)s of a model, for
-/// [`LinearConv::within`](crate::LinearConv::within): nothing else has four dimensions and is one.
+/// The weights of the [`Conv2d`](burn::nn::conv::Conv2d) layers of a model, for
+/// [`LinearConv::within`](crate::LinearConv::within). The group holds no other parameter. The
+/// weight of a transposed convolution also has four dimensions; it is not in the group.
 ///
 /// # Errors
-/// [`Error::Reparameterized`], if one of them is, by [`LinearConv`](crate::LinearConv) or
+/// [`Error::Reparameterized`]: a weight is reparameterized, by [`LinearConv`](crate::LinearConv) or
 /// otherwise.
 pub fn conv2d_weights<M: Module>(model: &M) -> Result<ParamGroup, Error> {
     let ids = Weights::of(model)?
@@ -27,7 +28,7 @@ pub fn conv2d_weights<M: Module>(model: &M) -> Result<ParamGroup, Error> {
     Ok(ParamGroup::from_ids(ids.collect()))
 }
 
-/// The weight of a convolution.
+/// The weight of a convolution, `[filters, channels / groups, height, width]`.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvWeight {
     pub(crate) path: String,
@@ -35,13 +36,14 @@ pub(crate) struct ConvWeight {
     pub(crate) value: Tensor<4>,
     /// The bias of the layer, `[filters]`.
     pub(crate) bias: Option<Tensor<1>>,
-    /// The batch normalization whose parameters come next in the model, if it is of as many channels
-    /// as there are filters. Whether the outputs of the layer are what it normalizes, this does not
-    /// tell.
+    /// The batch normalization whose parameters come next in the model, if it has as many channels
+    /// as there are filters. The order of the parameters does not prove that it normalizes the
+    /// outputs of this layer.
     pub(crate) norm: Option<Norm>,
 }
 
-/// The parameters of a batch normalization, which are read where they are needed.
+/// The parameters of a batch normalization. They are read from the device only where they are
+/// needed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Norm {
     gamma: Option<Tensor<1>>,
@@ -49,30 +51,30 @@ pub(crate) struct Norm {
     variance: Option<Tensor<1>>,
 }
 
-/// A batch normalization, channel by channel.
+/// The parameters of a batch normalization, one value for each channel.
 pub(crate) struct NormValues {
     gamma: Vec<f64>,
     mean: Vec<f64>,
     variance: Vec<f64>,
 }
 
-/// The weight of a layer that is no [`Conv2d`](burn::nn::conv::Conv2d), which compression leaves
+/// The weight of a layer that is not a [`Conv2d`](burn::nn::conv::Conv2d). Compression leaves it
 /// alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OtherLayer {
-    /// Where the weight is in the model.
+    /// The path of the weight in the model.
     pub path: String,
-    /// The type of the layer.
+    /// The name of the layer's type.
     pub layer: String,
 }
 
-/// What Burn's batch normalization adds to a variance by default. A visitor is not shown what a layer
-/// adds.
+/// What Burn's batch normalization adds to a variance by default. A visitor does not see the value
+/// of a layer.
 const EPSILON: f64 = 1e-5;
 
 impl Norm {
-    /// The values, if the visitor was shown all.
+    /// The values, if the visitor has seen all of them.
     pub(crate) fn read(&self) -> Option<NormValues> {
         let read = |values: &Option<Tensor<1>>| values.clone().map(to_values);
         Some(NormValues {
@@ -84,8 +86,9 @@ impl Norm {
 }
 
 impl NormValues {
-    /// Whether this normalizes outputs of these means and variances. Their median channel must be as
-    /// the running statistics have it, for which outputs behind an activation are too different.
+    /// Whether this normalizes outputs with these means and variances. For the median channel, both
+    /// must be near to the running statistics. Outputs behind an activation are too different for
+    /// that.
     pub(crate) fn is_of(&self, outputs: impl Iterator<Item = (f64, f64)>) -> bool {
         let statistics = self.mean.iter().zip(&self.variance);
         let mut differences: Vec<[f64; 2]> = statistics
@@ -108,8 +111,9 @@ impl NormValues {
             && variances.is_some_and(|difference| difference < 0.5)
     }
 
-    /// What the outputs of each channel are multiplied by, in proportion: of mean square 1, and none
-    /// so small that what it divides is lost to rounding.
+    /// The factors by which the normalization multiplies the outputs of each channel, scaled to a
+    /// mean square of 1. None is below 0.001 of the largest, so that dividing by it loses nothing
+    /// to rounding.
     pub(crate) fn weights(&self) -> Vec<f64> {
         let scales = self.gamma.iter().zip(&self.variance);
         let scales =
@@ -129,15 +133,15 @@ impl NormValues {
     }
 }
 
-/// A visitor that finds them, by the layers that own them.
+/// A visitor that finds the weights of convolutions, by the layers that own them.
 #[derive(Default)]
 pub(crate) struct Weights {
     path: Vec<String>,
-    /// The type of the struct, and the name of its field, that is visited.
+    /// The type of the struct that is being visited, and the name of its field.
     owner: (String, String),
     pub(crate) found: Vec<ConvWeight>,
-    /// Whether the parameter that was visited last belongs to the layer that was found last, or to
-    /// its normalization.
+    /// Whether the parameter that was visited last belongs to the convolution that was found last,
+    /// or to the normalization behind it.
     within_last: bool,
     pub(crate) others: Vec<OtherLayer>,
     reparameterized: Option<Error>,
@@ -145,7 +149,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// # Errors
-    /// [`Error::Reparameterized`]
+    /// [`Error::Reparameterized`]: the weight of a convolution is reparameterized.
     pub(crate) fn of<M: Module>(model: &M) -> Result<Self, Error> {
         let mut weights = Self::default();
         model.visit(&mut weights);
@@ -227,9 +231,9 @@ impl ModuleVisitor for Weights {
     }
 }
 
-/// The groups of the convolutions of a model, by the identities of their weights. A visitor is not
-/// shown them, so they are read from the text that a module's `Debug` prints; they are missing of a
-/// module that hides its layers there.
+/// The groups of the convolutions of a model, by the ids of their weights. A visitor does not see
+/// the groups, so they are read from the text that a module's `Debug` prints. Layers that a module
+/// hides there are missing.
 pub(crate) fn groups<M: Module>(model: &M) -> HashMap<String, usize> {
     let text = format!("{model:?}");
     let after = |text: &'_ str, mark: &str| text.find(mark).map(|at| at + mark.len());

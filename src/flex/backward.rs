@@ -1,5 +1,5 @@
-//! The layer backward: tile by tile, the gradient of the secondary maps joins that of the primary
-//! ones, which then meets the columns once for all filters.
+//! The backward pass of the layer, tile by tile. The gradient of the secondary maps is added to the
+//! gradient of the primary maps. These then meet the im2col columns once for all filters.
 
 use rayon::prelude::*;
 
@@ -11,21 +11,22 @@ use super::scratch::with_scratch;
 use super::threads::{Threads, divide};
 use super::tiles::{Tile, most_pixels, tiles};
 
-/// Memory in bytes for gradients that threads sum on their own, above which they share the images.
+/// The most memory in bytes for gradients that threads sum separately. Above it, all threads work
+/// on each image together.
 const SUMS_BYTES: usize = 256 << 20;
 
-/// What the forward pass keeps of the maps of the primary filters, which are the first of each image.
+/// What the forward pass keeps. The first maps of each image are the maps of the primary filters.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept<'a, T> {
     pub(super) values: &'a [T],
-    /// Maps of an image.
+    /// Number of maps of an image.
     pub(super) maps: usize,
 }
 
 /// The gradients of the operands that are wanted.
 ///
 /// # Shapes
-/// - gradient: `[batch_size, m + n, output]`
+/// - gradient: `[batch_size, m + n, height_out, width_out]`
 pub(super) fn backward<T: Real>(
     layer: &Layer<T>,
     wanted: Operands<bool>,
@@ -35,7 +36,7 @@ pub(super) fn backward<T: Real>(
     let batch_size = layer.batch_size();
     let input = layer.operands.input.values();
     let mut input_gradient = wanted.input.then(|| vec![T::zero(); input.len()]);
-    // Of an input each share writes its own part.
+    // Each part writes its own images of the input gradient, so the input gradient is not summed.
     let summed = Operands {
         input: false,
         ..wanted
@@ -43,29 +44,29 @@ pub(super) fn backward<T: Real>(
     let values = layer.operands.zip(summed).values();
     let values = values.map(|(operand, wanted)| if wanted { operand.len() } else { 0 });
     let bytes = values.sum::<usize>() * size_of::<T>();
-    let most_shares = SUMS_BYTES / bytes.max(1);
-    // Backward there is about twice the work.
+    let most_parts = SUMS_BYTES / bytes.max(1);
+    // The backward pass has about twice the work of the forward pass.
     let multiply_adds = layer.multiply_adds().saturating_mul(2);
 
-    let mut rest = Share {
+    let mut rest = Part {
         input,
         kept,
         gradient,
         input_gradient: input_gradient.as_deref_mut(),
     };
     let mut total: Option<Operands<Option<Vec<T>>>> = None;
-    for part in divide(batch_size, multiply_adds, most_shares) {
-        let threads = part.threads;
-        let mut shares = Vec::new();
-        for images in part.shares() {
-            let (share, behind) = rest.split(layer, images);
-            shares.push(share);
+    for section in divide(batch_size, multiply_adds, most_parts) {
+        let threads = section.threads;
+        let mut parts = Vec::new();
+        for images in section.parts() {
+            let (part, behind) = rest.split(layer, images);
+            parts.push(part);
             rest = behind;
         }
-        // Collected, then added in order, so that a result does not depend on who was faster.
-        let sums = threads.map(shares, |share| {
+        // Collected, then added in order: the result must not depend on which thread was faster.
+        let sums = threads.map(parts, |part| {
             let mut sums = zeros(layer, summed);
-            backward_images(layer, &mut sums, share, threads);
+            backward_images(layer, &mut sums, part, threads);
             sums
         });
         for sums in sums {
@@ -81,7 +82,7 @@ pub(super) fn backward<T: Real>(
     }
 }
 
-/// The sums of two shares, by all threads.
+/// Adds the sums of two parts, by all threads.
 fn add<T: Real>(
     total: Operands<Option<Vec<T>>>,
     sums: Operands<Option<Vec<T>>>,
@@ -95,16 +96,16 @@ fn add<T: Real>(
     })
 }
 
-/// Some images.
-struct Share<'a, T> {
+/// The part of a thread: some images.
+struct Part<'a, T> {
     input: &'a [T],
     kept: Option<Kept<'a, T>>,
     gradient: &'a [T],
     input_gradient: Option<&'a mut [T]>,
 }
 
-impl<'a, T: Real> Share<'a, T> {
-    /// The first images, and the others.
+impl<'a, T: Real> Part<'a, T> {
+    /// Splits off the first images.
     fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
         let (input, other_input) = self.input.split_at(images * layer.image_in());
         let (gradient, other_gradient) = self.gradient.split_at(images * layer.image_out());
@@ -138,28 +139,28 @@ impl<'a, T: Real> Share<'a, T> {
     }
 }
 
-/// Room for the gradients that are wanted.
+/// Zeros for the gradients that are wanted.
 fn zeros<T: Real>(layer: &Layer<T>, wanted: Operands<bool>) -> Operands<Option<Vec<T>>> {
     let operands = layer.operands.zip(wanted);
     operands.map(|(operand, wanted)| wanted.then(|| vec![T::zero(); operand.len()]))
 }
 
-/// Computes the gradients of some images: that of the input, and the sums that are wanted.
+/// Computes the gradients for some images: the input gradient, and the sums that are wanted.
 fn backward_images<T: Real>(
     layer: &Layer<T>,
     sums: &mut Operands<Option<Vec<T>>>,
-    share: Share<T>,
+    part: Part<T>,
     threads: Threads,
 ) {
     let geometry = &layer.geometry;
     let filters = layer.operands.filters;
     let outputs = layer.outputs();
-    let Share {
+    let Part {
         input,
         kept,
         gradient,
         mut input_gradient,
-    } = share;
+    } = part;
     // Fresh memory is cheaper to write than to add to: each page is then faulted in once.
     if let Some(input_gradient) = &mut input_gradient {
         input_gradient.fill(T::zero());
@@ -229,8 +230,8 @@ fn backward_images<T: Real>(
     });
 }
 
-/// The gradient of the maps of a tile, in the order of the filters: the sum over the outputs that show
-/// a filter. Adds that of the bias.
+/// Loads the gradient of the maps of a tile, in the order of the filters: the sum over the outputs
+/// that show a filter. Adds the gradient of the bias to `bias`.
 fn load<T: Real>(
     layer: &Layer<T>,
     tile: &Tile,
@@ -265,18 +266,19 @@ fn load<T: Real>(
     }
 }
 
-/// A tile's maps where the coefficients act.
+/// The maps of a tile on which the coefficients act.
 struct Maps<'a, T> {
-    /// What the primary filters computed, without bias.
+    /// The maps of the primary filters, without bias.
     primary: Option<Matrix<'a, T>>,
     /// The gradient of the secondary maps.
     secondary: Matrix<'a, T>,
-    /// Room for the maps between the factors of low-rank coefficients, and for their gradient.
+    /// Memory for the maps between the two factors of low-rank coefficients, and for their
+    /// gradient.
     reduced: &'a mut [T],
 }
 
-/// Adds what the secondary maps contribute to the gradient of the primary maps, and computes the
-/// gradients of the coefficients if their input is there.
+/// Adds the contribution of the secondary maps to the gradient of the primary maps. Computes the
+/// gradients of the coefficients, if the primary maps are there.
 fn combine_backward<T: Real>(
     Coefficients { row, column }: Coefficients<Matrix<T>>,
     maps: Maps<T>,

@@ -9,8 +9,9 @@ use super::operands::{Layer, Operands};
 use super::real::Real;
 use super::{backward, forward};
 
-/// The output of the layer and, to be kept for the gradients of coefficients, a tensor that begins
-/// with the maps of the primary filters, without bias. That is the output itself where it will do.
+/// The output of the layer. With `keep`, also a tensor that begins with the maps of the primary
+/// filters without bias, for the gradients of the coefficients. That tensor is the output itself
+/// where the output has these maps.
 ///
 /// # Shapes
 /// - output: `[batch_size, m + n, height, width]`
@@ -28,10 +29,10 @@ pub(super) fn forward(
     }
 }
 
-/// The gradients of the operands that are wanted, from the output's.
+/// The gradients of the operands that are wanted, from the gradient of the output.
 ///
 /// # Shapes
-/// - kept, where gradients of coefficients are wanted: what [`forward`] kept
+/// - kept: what [`forward`] kept, where gradients of coefficients are wanted
 /// - gradient: `[batch_size, m + n, height, width]`
 pub(super) fn backward(
     operands: Operands<FlexTensor>,
@@ -57,7 +58,7 @@ fn forward_in<T: Real>(
     keep: bool,
 ) -> (FlexTensor, Option<FlexTensor>) {
     let layer = Layer::<T>::new(operands, order, options);
-    // Of an output with a bias the maps could be had back only with the rounding of their sum.
+    // With a bias, subtracting it from the output would give the maps only up to rounding.
     let apart = order.is_some() || operands.bias.is_some();
     let length = layer.batch_size() * layer.image_primary();
     let mut kept = (keep && apart).then(|| vec![T::zero(); length]);

@@ -1,4 +1,4 @@
-//! The kernel behind Burn's backend-extension API, with its own step of automatic differentiation.
+//! The kernel behind Burn's backend-extension API, as one step of automatic differentiation.
 
 use std::array;
 
@@ -19,8 +19,8 @@ use super::operands::{MAX_OPERANDS, Operands};
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait LinearConvBackend: Backend {
-    /// The convolution with primary filters and, given coefficients, with the filters that these
-    /// combine from them. Given an order, output `i` shows filter `order[i]`.
+    /// The convolution with the primary filters and, given coefficients, with the secondary filters
+    /// that these combine. Given an order, output `i` shows filter `order[i]`.
     fn linear_conv2d(
         #[extension_type] operands: Tensors<Self>,
         order: Option<Vec<usize>>,
@@ -28,7 +28,7 @@ pub(super) trait LinearConvBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The operands on a backend.
+/// The operands as tensors of a backend.
 pub(super) type Tensors<B> = Operands<FloatTensor<B>>;
 
 extension_type!(Tensors, Operands);
@@ -50,7 +50,7 @@ impl<C: CheckpointStrategy> LinearConvBackend for Autodiff<Flex, C> {
         order: Option<Vec<usize>>,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        // A step has a fixed number of parents; nobody tracks one that is absent.
+        // A step has a fixed number of parents. An untracked node stands for each absent operand.
         let absent = || FloatTensor::<Self>::new(FlexTensor::empty([0].into(), DType::F32)).node();
         let mut nodes = operands.as_ref().map(FloatTensor::<Self>::node).values();
         let parents = array::from_fn(|_| nodes.next().unwrap_or_else(absent));

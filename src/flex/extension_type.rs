@@ -1,8 +1,8 @@
-//! How a set of tensors crosses the border between Burn's tensors and those of a backend.
+//! How a set of tensors passes between Burn's tensors and the tensors of a backend.
 
-/// Implements Burn's `ExtensionType` for the tensors of a backend, `$tensors<B>`, in a structure with one
-/// value for each tensor, `$of<V>`. Burn derives it only for structures without optional tensors. The
-/// first value decides the backend.
+/// Implements Burn's `ExtensionType` for `$tensors<B>`, the tensors of a backend in the structure
+/// `$of<V>` with one value for each tensor. Burn derives it only for structures without optional
+/// tensors. The first tensor decides the backend.
 macro_rules! extension_type {
     ($tensors:ident, $of:ident) => {
         impl<B: burn::backend::Backend> burn::backend::ExtensionType<B> for $tensors<B> {

@@ -1,5 +1,5 @@
-//! The layer forward: tile by tile, the columns are multiplied by the primary filters and their
-//! maps combined while they are in the caches.
+//! The forward pass of the layer, tile by tile: im2col writes the columns, the primary filters
+//! multiply them, and the maps are combined while they are in the caches.
 
 use super::gemm::{Matrix, Write, gemm};
 use super::im2col::im2col;
@@ -12,38 +12,39 @@ use super::tiles::{Tile, most_pixels, tiles};
 /// Applies the layer.
 ///
 /// # Shapes
-/// - output: `[batch_size, m + n, output]`
-/// - kept, which gets the maps of the primary filters without bias: `[batch_size, m, output]`
+/// - output: `[batch_size, m + n, height_out, width_out]`
+/// - kept: `[batch_size, m, height_out, width_out]`, gets the maps of the primary filters without
+///   bias
 pub(super) fn forward<T: Real>(layer: &Layer<T>, kept: Option<&mut [T]>) -> Vec<T> {
     let batch_size = layer.batch_size();
     let mut output = vec![T::zero(); batch_size * layer.image_out()];
-    let mut rest = Share {
+    let mut rest = Part {
         input: layer.operands.input.values(),
         output: &mut output,
         kept,
     };
-    for part in divide(batch_size, layer.multiply_adds(), usize::MAX) {
-        let threads = part.threads;
-        let mut shares = Vec::new();
-        for images in part.shares() {
-            let (share, behind) = rest.split(layer, images);
-            shares.push(share);
+    for section in divide(batch_size, layer.multiply_adds(), usize::MAX) {
+        let threads = section.threads;
+        let mut parts = Vec::new();
+        for images in section.parts() {
+            let (part, behind) = rest.split(layer, images);
+            parts.push(part);
             rest = behind;
         }
-        threads.map(shares, |share| forward_images(layer, share, threads));
+        threads.map(parts, |part| forward_images(layer, part, threads));
     }
     output
 }
 
-/// Some images.
-struct Share<'a, T> {
+/// The part of a thread: some images.
+struct Part<'a, T> {
     input: &'a [T],
     output: &'a mut [T],
     kept: Option<&'a mut [T]>,
 }
 
-impl<'a, T: Real> Share<'a, T> {
-    /// The first images, and the others.
+impl<'a, T: Real> Part<'a, T> {
+    /// Splits off the first images.
     fn split(self, layer: &Layer<T>, images: usize) -> (Self, Self) {
         let (input, other_input) = self.input.split_at(images * layer.image_in());
         let (output, other_output) = self.output.split_at_mut(images * layer.image_out());
@@ -66,13 +67,13 @@ impl<'a, T: Real> Share<'a, T> {
     }
 }
 
-fn forward_images<T: Real>(layer: &Layer<T>, share: Share<T>, threads: Threads) {
+fn forward_images<T: Real>(layer: &Layer<T>, part: Part<T>, threads: Threads) {
     let geometry = &layer.geometry;
-    let Share {
+    let Part {
         input,
         output,
         mut kept,
-    } = share;
+    } = part;
     let (filters, outputs) = (layer.operands.filters, layer.outputs());
     let rows = [geometry.filter_size(), outputs, layer.rank()];
     let images = input.len() / layer.image_in().max(1);
@@ -98,7 +99,7 @@ fn forward_images<T: Real>(layer: &Layer<T>, share: Share<T>, threads: Threads) 
                 }
             };
             if whole && layer.order.is_none() {
-                // In their place.
+                // The maps of a whole image are written to the output without a copy.
                 let maps = &mut output[tile.values(layer.image_out())];
                 apply(layer, columns, reduced, maps, threads);
                 keep(maps);
@@ -117,7 +118,7 @@ fn forward_images<T: Real>(layer: &Layer<T>, share: Share<T>, threads: Threads) 
     });
 }
 
-/// Computes the maps of a tile from its columns, without the bias, in the order of the filters.
+/// Computes the maps of a tile from its im2col columns, without bias, in the order of the filters.
 fn apply<T: Real>(
     layer: &Layer<T>,
     columns: Matrix<T>,
@@ -135,7 +136,7 @@ fn apply<T: Real>(
     }
 }
 
-/// Computes the secondary maps from the primary ones.
+/// Computes the secondary maps from the primary maps.
 fn combine<T: Real>(
     Coefficients { row, column }: Coefficients<Matrix<T>>,
     primary: Matrix<T>,

@@ -1,4 +1,4 @@
-//! Matrix products over slices, by the `gemm` crate that Burn's flex backend is built on.
+//! Matrix products (GEMM) on slices, by the `gemm` crate that Burn's flex backend uses too.
 
 use ::gemm::Parallelism;
 use burn::backend::flex::FlexTensor;
@@ -12,18 +12,18 @@ pub(super) struct Matrix<'a, T> {
     values: &'a [T],
     rows: usize,
     columns: usize,
-    /// From one row, and from one column, to the next.
+    /// The strides from one row to the next, and from one column to the next.
     strides: [usize; 2],
 }
 
 impl<'a, T: Real> Matrix<'a, T> {
     /// # Panics
-    /// Panics unless the number of rows divides that of the values.
+    /// Panics unless the number of values is a multiple of the number of rows.
     pub(super) fn new(values: &'a [T], rows: usize) -> Self {
         Self::with_size(values, rows, values.len() / rows)
     }
 
-    /// A contiguous tensor, its first axis down and all others across.
+    /// A contiguous tensor as a matrix: the first axis gives the rows, all others the columns.
     pub(super) fn of(tensor: &'a FlexTensor) -> Self {
         let shape = tensor.layout().shape();
         let columns = shape[1..].iter().product();
@@ -61,13 +61,13 @@ impl<'a, T: Real> Matrix<'a, T> {
         self.values.len()
     }
 
-    /// In the order of the memory.
+    /// The values in memory order.
     pub(super) fn values(&self) -> &'a [T] {
         self.values
     }
 }
 
-/// Whether a product overwrites its output or is added to it.
+/// Whether a product replaces the output or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Write {
     Replace,

@@ -1,4 +1,5 @@
-//! The sizes of a convolution and which pixels of its input a weight meets.
+//! The sizes of a convolution, and the input pixels that each tap reads. A tap is one position in
+//! the kernel.
 
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ pub(super) struct Geometry {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) dilation: [usize; 2],
-    /// Above and left of the input.
+    /// Rows of padding above the input, and columns of padding to its left.
     pub(super) padding: [usize; 2],
 }
 
@@ -61,7 +62,7 @@ impl Geometry {
         self.output[0] * self.output[1]
     }
 
-    /// The size of so many channels-last outputs.
+    /// The size of `count` channels-last outputs.
     pub(super) fn output_size(&self, count: usize, channels: usize) -> [usize; 4] {
         [count, self.output[0], self.output[1], channels]
     }
@@ -71,7 +72,7 @@ impl Geometry {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// From an output pixel to the input pixel under a tap, for a stride of one.
+    /// The offset from an output pixel to the input pixel that a tap reads, at a stride of 1.
     pub(super) fn offset(&self, tap: usize) -> [isize; 2] {
         let position = [tap / self.kernel[1], tap % self.kernel[1]];
         [0, 1].map(|axis| {
@@ -79,7 +80,7 @@ impl Geometry {
         })
     }
 
-    /// The output coordinates along an axis whose tap lies inside the input.
+    /// The output coordinates along an axis at which the tap reads inside the input.
     pub(super) fn inside(&self, axis: usize, offset: isize) -> Range<usize> {
         let (size, stride) = (self.input[axis] as isize, self.stride[axis] as isize);
         let first = (-offset).max(0).unsigned_abs().div_ceil(self.stride[axis]);
@@ -91,12 +92,13 @@ impl Geometry {
         first.min(end)..end
     }
 
-    /// Whether a tap moves whole rows: output and input rows are equally long and in step.
+    /// Whether output and input rows have the same length and the stride is 1: a tap then reads
+    /// whole rows.
     pub(super) fn in_step(&self) -> bool {
         self.stride == [1, 1] && self.input[1] == self.output[1]
     }
 
-    /// Whether the columns of an image are the image.
+    /// Whether the im2col columns of an image are the image itself.
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.input == self.output
     }

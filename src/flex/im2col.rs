@@ -1,6 +1,6 @@
-//! Between feature maps and the matrix of their columns. It has one column for each output pixel, of
-//! the values that a filter meets there, and one row for each weight of a filter, so that filters
-//! multiply it as they are stored.
+//! im2col and its transpose. The matrix has one column for each output pixel, with the values that
+//! a filter reads there, and one row for each weight of a filter. Filters multiply it as they are
+//! stored.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use super::tiles::Tile;
 /// Writes the columns of a tile of `images`.
 ///
 /// # Shapes
-/// - images: `[count, channels, input]`
+/// - images: `[count, channels, height_in, width_in]`
 /// - columns: `[filter_size, pixels]`
 pub(super) fn im2col<T: Real>(
     geometry: &Geometry,
@@ -45,11 +45,11 @@ pub(super) fn im2col<T: Real>(
     }
 }
 
-/// Adds the columns of a tile to `images`: the transpose of [`im2col`]. Clears
-/// values of the columns that lie outside of the images.
+/// Adds the columns of a tile to `images`: the transpose of [`im2col`]. Sets column values that lie
+/// outside of the images to zero.
 ///
 /// # Shapes
-/// As those of [`im2col`].
+/// As in [`im2col`].
 pub(super) fn col2im<T: Real>(
     geometry: &Geometry,
     columns: &mut [T],
@@ -61,7 +61,7 @@ pub(super) fn col2im<T: Real>(
     let plane = geometry.input_plane();
     let image = geometry.channels * plane;
     let of_channel = columns.len() / geometry.channels;
-    // Adds the columns of one channel to a plane of every image, which begins at `start`.
+    // Adds the columns of one channel to that channel of every image, which begins at `start`.
     let add = |columns: &mut [T], images: &mut [T], image: usize, start: usize| {
         let taps = columns.chunks_exact_mut(of_channel / windows.len());
         for (window, tap) in windows.iter().zip(taps) {
@@ -71,7 +71,7 @@ pub(super) fn col2im<T: Real>(
             }
         }
     };
-    // The channels of one image are slices of their own; those of several are not.
+    // The channels of one image are separate slices; the channels of several images are not.
     if threads.within_image() && images.len() == image {
         let channels = images.par_chunks_exact_mut(plane);
         let columns = columns.par_chunks_exact_mut(of_channel);
@@ -83,31 +83,31 @@ pub(super) fn col2im<T: Real>(
     }
 }
 
-/// What each tap of a filter sees from the output pixels of a tile.
+/// What each tap reads for the output pixels of a tile.
 fn windows(geometry: &Geometry, tile: &Tile) -> Vec<Window> {
     (0..geometry.taps())
         .map(|tap| Window::new(geometry, tile, tap))
         .collect()
 }
 
-/// The part of a channel that one tap of a filter sees, and where it lies in a map of a tile.
+/// The pixels of a channel that one tap reads, and their places in a map of a tile.
 enum Window {
-    /// Output and input rows are equally long and in step: one block of the channel is one block
-    /// of the map. The block runs over the ends of rows; at an x outside of `inside` the tap sees
-    /// the padding.
+    /// Output and input rows have the same length and the stride is 1, so one block of the channel
+    /// is one block of the map. The block runs over the ends of rows: where x is not `inside`, the
+    /// tap reads padding.
     Block {
         map: Range<usize>,
         plane: Range<usize>,
         inside: Range<usize>,
         width: usize,
     },
-    /// Any other convolution, row by row.
+    /// Any other convolution or tile, row by row.
     Rows {
-        /// Where a run of pixels begins in the map and in the channel.
+        /// Where each run of pixels begins, in the map and in the channel.
         runs: Vec<(usize, usize)>,
         /// Pixels of a run.
         length: usize,
-        /// From one of its pixels to the next in the channel.
+        /// The stride from one pixel of a run to the next in the channel.
         stride: usize,
     },
 }
@@ -137,7 +137,7 @@ impl Window {
                 stride: geometry.stride[1],
             };
         }
-        // Before the channel's first and after its last value there is only padding.
+        // Before the first and after the last value of the channel there is only padding.
         let shift = offset[0] * width as isize + offset[1];
         let clamp =
             |pixel: usize| (pixel as isize + shift).clamp(0, geometry.input_plane() as isize);
@@ -156,7 +156,7 @@ impl Window {
         }
     }
 
-    /// Copies what the tap sees from a channel, zeros where that is padding.
+    /// Copies what the tap reads from a channel. Padding is zero.
     fn copy<T: Real>(&self, channel: &[T], output: &mut [T]) {
         match self {
             Self::Block {
@@ -228,8 +228,8 @@ impl Window {
     }
 }
 
-/// Sets a map to zero where x is not inside, one x at a time: there are few, often one, and a call
-/// to clear one value of each row would cost more than the value.
+/// Sets a map to zero where x is not inside, one x at a time. There are few such x, often one: a
+/// call that clears one value of a row would cost more than writing the value.
 fn clear_outside<T: Real>(map: &mut [T], inside: &Range<usize>, width: usize) {
     for x in (0..inside.start).chain(inside.end..width) {
         for value in map[x..].iter_mut().step_by(width) {

@@ -1,9 +1,9 @@
-//! A kernel of our own for Burn's flex backend.
+//! A CPU kernel for Burn's flex backend.
 //!
 //! Burn's convolution on flex lays out weights and input anew at every call, and its im2col takes
-//! as long for half the filters as for all. Here weights are used as they are stored, im2col
-//! writes the columns of a few hundred pixels at a time, and the secondary maps are computed while
-//! the primary ones are in the cache.
+//! as long for half of the filters as for all. This kernel uses weights as they are stored. Its
+//! im2col writes the columns of a few hundred pixels at a time. It computes the secondary maps
+//! while the primary maps are in the cache.
 
 mod backward;
 mod call;
@@ -36,11 +36,11 @@ std::thread_local! {
     static ENABLED: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Runs `work` by the operations of Burn alone, without this crate's kernel for the flex backend: to
-/// compare the two, as `torch.backends.mkldnn.flags(enabled=False)` does in PyTorch.
+/// Runs `work` with Burn's own operations, without this crate's kernel for the flex backend. With
+/// it you can compare the two, as with `torch.backends.mkldnn.flags(enabled=False)` in PyTorch.
 ///
-/// It holds for convolutions that this thread starts within `work`, and for their backward passes. A model
-/// that is made for [`Inference`](crate::Inference) keeps its kernel.
+/// This holds for the convolutions that this thread starts within `work`, and for their backward
+/// passes. A model that is made for [`Inference`](crate::Inference) still uses its kernel.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -54,7 +54,7 @@ std::thread_local! {
 /// by_kernel.assert_approx_eq::<f32>(&by_burn, Default::default());
 /// ```
 pub fn without_kernel<T>(work: impl FnOnce() -> T) -> T {
-    /// Puts back what was there also where `work` panics.
+    /// Restores the value before, also where `work` panics.
     struct Before(bool);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -70,7 +70,7 @@ pub(crate) fn supports(input: &Tensor<4>, filters: &Tensor<4>, options: &ConvOpt
     enabled(input) && input.dtype() == filters.dtype() && options.groups == 1
 }
 
-/// Whether the kernel computes with tensors of this kind, on this thread.
+/// Whether the kernel computes with tensors of this device and type, on this thread.
 fn enabled(tensor: &Tensor<4>) -> bool {
     ENABLED.get() && is_flex(tensor) && matches!(tensor.dtype(), DType::F32 | DType::F64)
 }
@@ -85,7 +85,7 @@ fn is_flex(tensor: &Tensor<4>) -> bool {
 /// [`convolution::linear_conv2d`](crate::convolution::linear_conv2d) as one operation.
 ///
 /// # Panics
-/// Panics on an order that names a filter that is not there.
+/// Panics on an order that names a filter that does not exist.
 pub(crate) fn linear_conv2d(
     input: Tensor<4>,
     filters: Tensor<4>,
@@ -105,20 +105,20 @@ pub(crate) fn linear_conv2d(
         }),
         bias: bias.map(Tensor::into_dispatch),
     };
-    let order = order.map(|order| to_indices(order, count));
+    let order = order.map(|order| to_indices(order, count, "filter"));
     Tensor::from_dispatch(Dispatch::linear_conv2d(operands, order, options))
 }
 
-/// The values of an order of so many filters.
+/// The values of an order of `count` filters or channels; `what` is their name in the message.
 ///
 /// # Panics
-/// Panics on an order that names a filter that is not there.
-fn to_indices(order: Tensor<1, Int>, count: usize) -> Vec<usize> {
+/// Panics on an order that names a filter or channel that does not exist.
+fn to_indices(order: Tensor<1, Int>, count: usize, what: &str) -> Vec<usize> {
     let order = order.try_to_vec_as::<i64>();
     let order = order.expect("the values of an order").into_iter();
-    let index = |filter: i64| {
-        let index = usize::try_from(filter).ok().filter(|index| *index < count);
-        index.unwrap_or_else(|| panic!("the order names filter {filter} of {count}"))
+    let index = |value: i64| {
+        let index = usize::try_from(value).ok().filter(|index| *index < count);
+        index.unwrap_or_else(|| panic!("the order names {what} {value} of {count}"))
     };
     order.map(index).collect()
 }

@@ -1,4 +1,4 @@
-//! The operands of the layer, from the tensors of a caller to the matrices of the kernel.
+//! The operands of the layer: tensors of the caller, and matrices of the kernel.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::ConvOptions;
@@ -7,12 +7,13 @@ use super::gemm::Matrix;
 use super::geometry::Geometry;
 use super::real::Real;
 
-/// One value for each operand: its tensor, its matrix, its gradient, whether that is wanted.
+/// One value for each operand: its tensor, its matrix, its gradient, or whether the gradient is
+/// wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operands<V> {
-    /// `[batch_size, channels, input]`
+    /// `[batch_size, channels, height_in, width_in]`
     pub(super) input: V,
-    /// The primary filters, `[m, channels, kernel]`.
+    /// The primary filters, `[m, channels, kernel_height, kernel_width]`.
     pub(super) filters: V,
     pub(super) coefficients: Option<Coefficients<V>>,
     /// `[m + n]`
@@ -57,13 +58,13 @@ impl<V> Operands<V> {
     /// Pairs the values of the same operands.
     ///
     /// # Panics
-    /// Panics if the other has fewer operands.
+    /// Panics if `other` has fewer operands.
     pub(super) fn zip<W>(self, other: Operands<W>) -> Operands<(V, W)> {
         let mut other = other.values();
         self.map(|value| (value, other.next().expect("the same operands")))
     }
 
-    /// The values of the operands that are there, at most [`MAX_OPERANDS`].
+    /// The values of the operands that exist, at most [`MAX_OPERANDS`].
     pub(super) fn values(self) -> impl Iterator<Item = V> {
         let factors = self.coefficients.into_iter();
         [self.input, self.filters]
@@ -73,7 +74,7 @@ impl<V> Operands<V> {
     }
 }
 
-/// The most operands that a layer has.
+/// The most operands that a layer can have.
 pub(super) const MAX_OPERANDS: usize = 5;
 
 /// The layer as the kernel computes it.
@@ -81,7 +82,7 @@ pub(super) const MAX_OPERANDS: usize = 5;
 pub(super) struct Layer<'a, T> {
     pub(super) geometry: Geometry,
     pub(super) operands: Operands<Matrix<'a, T>>,
-    /// Output `i` shows filter `order[i]`, and filter `i` where there is none.
+    /// Output `i` shows filter `order[i]`, or filter `i` without an order.
     pub(super) order: Option<&'a [usize]>,
 }
 
@@ -114,7 +115,7 @@ impl<'a, T: Real> Layer<'a, T> {
         self.outputs() * self.geometry.output_plane()
     }
 
-    /// Values of the maps of the primary filters of one image.
+    /// Values of the primary maps of one image.
     pub(super) fn image_primary(&self) -> usize {
         self.operands.filters.rows() * self.geometry.output_plane()
     }
@@ -130,14 +131,14 @@ impl<'a, T: Real> Layer<'a, T> {
         self.operands.filters.rows() + factors.map_or(0, |factors| factors.column.rows())
     }
 
-    /// Zero without low-rank coefficients.
+    /// The rank of the coefficients; 0 if they are not low-rank.
     pub(super) fn rank(&self) -> usize {
         let factors = self.operands.coefficients;
         let row = factors.and_then(|factors| factors.row);
         row.map_or(0, |row| row.rows())
     }
 
-    /// Multiply-adds of one image forward.
+    /// Multiply-adds of the forward pass of one image.
     pub(super) fn multiply_adds(&self) -> usize {
         let Operands {
             filters,

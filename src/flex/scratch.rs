@@ -1,24 +1,25 @@
-//! Scratch memory, which a thread keeps from one call to the next: asking the system for it anew
-//! costs as much as a small convolution.
+//! Scratch memory that a thread keeps from one call to the next. To ask the system for new memory
+//! at each call costs as much as a small convolution.
 
 use std::mem;
 
 use super::real::Real;
 
-/// The scratch memory in bytes that a tile is cut to, and the most that a thread keeps after a call.
+/// The scratch memory in bytes for which tiles are cut, and the most that a thread keeps after a
+/// call.
 pub(super) const SCRATCH_BYTES: usize = 32 << 20;
 
-/// Calls `work` with buffers of the given lengths, of unspecified content.
+/// Calls `work` with buffers of the given lengths. Their content is unspecified.
 pub(super) fn with_scratch<T: Real, const N: usize, R>(
     lengths: [usize; N],
     work: impl FnOnce([&mut [T]; N]) -> R,
 ) -> R {
-    // Taken, not borrowed: while this thread waits for others it may begin another call, which
-    // then finds nothing and allocates.
+    // Taken, not borrowed. While this thread waits for others it may begin another call, which then
+    // finds no scratch memory and allocates its own.
     let mut scratch = T::scratch().take();
     let total = lengths.iter().sum();
     if scratch.len() < total {
-        // Not resized: what is in there need not be copied.
+        // Not resized: the old content need not be copied.
         scratch = vec![T::zero(); total];
     }
     let mut rest = scratch.as_mut_slice();

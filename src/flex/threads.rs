@@ -5,11 +5,10 @@ use rayon::prelude::*;
 /// Multiply-adds below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 4_000_000;
 
-/// The share of the threads that may be idle while they divide a batch by whole images, as a
-/// fraction of this denominator.
+/// At most one in this many threads may be idle while a batch is divided by whole images.
 const IDLE: usize = 10;
 
-/// What the threads divide among them.
+/// What the threads divide among themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Threads {
     /// Nothing: the calling thread computes all images alone.
@@ -20,32 +19,33 @@ pub(super) enum Threads {
     WithinImage,
 }
 
-/// Consecutive images of a batch, which are computed before the next part begins.
+/// Consecutive images of a batch that are divided in one way. The next section begins when they are
+/// computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Section {
     pub(super) images: usize,
     pub(super) threads: Threads,
 }
 
-/// The division of a batch of which each image takes the given multiply-adds, and of which each
-/// thread that computes images alone needs memory of its own, for at most so many threads.
-pub(super) fn divide(batch_size: usize, multiply_adds: usize, most_shares: usize) -> Vec<Part> {
+/// Divides a batch into sections. `multiply_adds` is the work of one image. A thread that computes
+/// images alone needs memory of its own, which suffices for `most_parts` threads.
+pub(super) fn divide(batch_size: usize, multiply_adds: usize, most_parts: usize) -> Vec<Section> {
     let threads = rayon::current_num_threads();
     let work = batch_size.saturating_mul(multiply_adds);
-    let part = |images, threads| Part { images, threads };
+    let section = |images, threads| Section { images, threads };
     if threads == 1 || work < WORTH_WAKING {
-        return vec![part(batch_size, Threads::None)];
+        return vec![section(batch_size, Threads::None)];
     }
-    if threads > most_shares {
-        return vec![part(batch_size, Threads::WithinImage)];
+    if threads > most_parts {
+        return vec![section(batch_size, Threads::WithinImage)];
     }
     among(batch_size, threads)
 }
 
-/// By whole images where nearly all threads then have equally many. Elsewhere all threads share the
-/// images that are left over.
-fn among(batch_size: usize, threads: usize) -> Vec<Part> {
-    let over_batch = |images: usize, each: usize| Part {
+/// Divides by whole images if nearly all threads then get equally many. Otherwise all threads
+/// together compute each of the images that are left over.
+fn among(batch_size: usize, threads: usize) -> Vec<Section> {
+    let over_batch = |images: usize, each: usize| Section {
         images,
         threads: Threads::OverBatch { images: each },
     };
@@ -53,7 +53,7 @@ fn among(batch_size: usize, threads: usize) -> Vec<Part> {
     if (threads * most - batch_size) * IDLE <= threads * most {
         return vec![over_batch(batch_size, most)];
     }
-    let left = Part {
+    let left = Section {
         images: batch_size % threads,
         threads: Threads::WithinImage,
     };
@@ -63,9 +63,9 @@ fn among(batch_size: usize, threads: usize) -> Vec<Part> {
     }
 }
 
-impl Part {
-    /// The images of each share, one after the other.
-    pub(super) fn shares(self) -> impl Iterator<Item = usize> {
+impl Section {
+    /// The number of images of each thread's part, in order.
+    pub(super) fn parts(self) -> impl Iterator<Item = usize> {
         let each = match self.threads {
             Threads::OverBatch { images } => images,
             Threads::None | Threads::WithinImage => self.images.max(1),
@@ -81,19 +81,17 @@ impl Threads {
         matches!(self, Self::WithinImage)
     }
 
-    /// Does the work on each share, and returns the results in the order of the shares.
+    /// Does the work on each part, and returns the results in the order of the parts.
     pub(super) fn map<S: Send, R: Send>(
         self,
-        shares: Vec<S>,
+        parts: Vec<S>,
         work: impl Fn(S) -> R + Sync + Send,
     ) -> Vec<R> {
         match self {
-            Self::None => shares.into_iter().map(work).collect(),
-            // A single share, too, is handed to a thread of the pool: from outside, each product
-            // would have to enter the pool by itself.
-            Self::OverBatch { .. } | Self::WithinImage => {
-                shares.into_par_iter().map(work).collect()
-            }
+            Self::None => parts.into_iter().map(work).collect(),
+            // A single part, too, runs on a thread of the pool: from outside, each matrix product
+            // would enter the pool by itself.
+            Self::OverBatch { .. } | Self::WithinImage => parts.into_par_iter().map(work).collect(),
         }
     }
 }
@@ -102,30 +100,30 @@ impl Threads {
 mod tests {
     use super::*;
 
-    /// A model of the time that a division takes, in images that one thread computes.
-    fn time(parts: &[Part], threads: usize) -> f64 {
-        let of = |part: &Part| match part.threads {
-            Threads::None => part.images as f64,
+    /// A model of the time that a division takes; the unit is an image that one thread computes.
+    fn time(sections: &[Section], threads: usize) -> f64 {
+        let of = |section: &Section| match section.threads {
+            Threads::None => section.images as f64,
             Threads::OverBatch { images } => {
-                assert!(part.images.div_ceil(images) <= threads, "{part:?}");
+                assert!(section.images.div_ceil(images) <= threads, "{section:?}");
                 images as f64
             }
-            Threads::WithinImage => part.images as f64 / threads as f64,
+            Threads::WithinImage => section.images as f64 / threads as f64,
         };
-        parts.iter().map(of).sum()
+        sections.iter().map(of).sum()
     }
 
     #[test]
     fn at_most_a_tenth_of_the_threads_is_idle() {
         for threads in 1..=128 {
             for batch_size in 1..=256 {
-                let parts = among(batch_size, threads);
-                let shares = parts.iter().flat_map(|part| part.shares());
-                assert_eq!(shares.sum::<usize>(), batch_size);
-                let busy = batch_size as f64 / (threads as f64 * time(&parts, threads));
+                let sections = among(batch_size, threads);
+                let parts = sections.iter().flat_map(|section| section.parts());
+                assert_eq!(parts.sum::<usize>(), batch_size);
+                let busy = batch_size as f64 / (threads as f64 * time(&sections, threads));
                 assert!(
                     busy >= 0.9 - 1e-9,
-                    "{threads} threads, {batch_size} images: {busy}, {parts:?}"
+                    "{threads} threads, {batch_size} images: {busy}, {sections:?}"
                 );
             }
         }
@@ -134,19 +132,19 @@ mod tests {
     #[test]
     fn a_division_covers_the_batch_whatever_the_sizes() {
         for (batch_size, multiply_adds) in [(0, 0), (0, usize::MAX), (7, usize::MAX), (7, 1)] {
-            let parts = divide(batch_size, multiply_adds, usize::MAX);
-            let images: usize = parts.iter().map(|part| part.images).sum();
-            assert_eq!(images, batch_size, "{parts:?}");
+            let sections = divide(batch_size, multiply_adds, usize::MAX);
+            let images: usize = sections.iter().map(|section| section.images).sum();
+            assert_eq!(images, batch_size, "{sections:?}");
         }
     }
 
     #[test]
-    fn memory_for_few_shares_leaves_the_images_to_all_threads() {
+    fn memory_for_few_parts_leaves_the_images_to_all_threads() {
         if rayon::current_num_threads() > 1 {
-            let parts = divide(64, 1 << 30, 1);
+            let sections = divide(64, 1 << 30, 1);
             assert_eq!(
-                parts,
-                [Part {
+                sections,
+                [Section {
                     images: 64,
                     threads: Threads::WithinImage
                 }]

@@ -7,12 +7,12 @@ use super::real::Real;
 use super::scratch::SCRATCH_BYTES;
 use super::threads::Threads;
 
-/// Output pixels of a tile: enough to be worth packing the filters for, few enough for their
-/// columns to stay in the caches.
+/// Output pixels of a tile: enough to be worth packing the filters, few enough for their columns to
+/// stay in the caches.
 const PIXELS: usize = 256;
-/// The same where all threads work on one tile, and have to wait for each other at its end.
+/// The same where all threads work on one tile, and wait for each other at its end.
 const SHARED_PIXELS: usize = 1024;
-/// Output pixels of a tile at the least, however much scratch memory a pixel takes.
+/// The fewest output pixels of a tile, however much scratch memory a pixel takes.
 const LEAST_PIXELS: usize = 16;
 
 /// All rows of several images, some rows of one image, or a part of one row.
@@ -25,7 +25,7 @@ pub(super) struct Tile {
     pub(super) pixels: usize,
 }
 
-/// Tiles of about equal size, for each pixel of which a thread needs so many values of scratch
+/// Tiles of about equal size. For each pixel of a tile a thread needs `scratch` values of scratch
 /// memory.
 pub(super) fn tiles<T: Real>(
     geometry: &Geometry,
@@ -42,7 +42,7 @@ pub(super) fn tiles<T: Real>(
     let tile_pixels = pixels.min(affordable.max(LEAST_PIXELS));
     let each = |total: usize, pixels: usize| {
         let most = (tile_pixels / pixels.max(1)).max(1);
-        // Of an empty batch there are no tiles, of any size.
+        // An empty batch has no tiles; the divisors must not be zero.
         total.div_ceil(total.div_ceil(most).max(1)).max(1)
     };
     let images_each = match height * width < tile_pixels {
@@ -77,31 +77,32 @@ pub(super) fn tiles<T: Real>(
     tiles
 }
 
-/// The size of the largest tile.
+/// The pixels of the largest tile.
 pub(super) fn most_pixels(tiles: &[Tile]) -> usize {
     tiles.iter().map(|tile| tile.pixels).max().unwrap_or(0)
 }
 
 impl Tile {
-    /// Whether the tile is one image: its maps then lie one after the other in those of the batch.
+    /// Whether the tile is one whole image, whose maps lie one after the other in the output.
     pub(super) fn is_image(&self, geometry: &Geometry) -> bool {
         self.pixels == geometry.output_plane() && self.images.len() == 1
     }
 
-    /// The values of the tile's images among those of all images.
+    /// The values of the tile's images, in a batch with `image` values for each image.
     pub(super) fn values(&self, image: usize) -> Range<usize> {
         self.images.start * image..self.images.end * image
     }
 
-    /// Output pixels of each of the tile's images.
+    /// Output pixels of the tile in each image.
     pub(super) fn image_pixels(&self) -> usize {
         self.rows.len() * self.columns.len()
     }
 
-    /// Copies the tile's part of the first maps of all images, as many as fit.
+    /// Copies the first maps of all images, at the pixels of the tile, to `tile_maps`, as many as
+    /// fit.
     ///
     /// # Shapes
-    /// - maps: `[images, filters, output]`
+    /// - maps: `[images, filters, height_out, width_out]`
     /// - tile_maps: `[at most filters, pixels]`
     pub(super) fn load<T: Real>(
         &self,
@@ -118,11 +119,11 @@ impl Tile {
         }
     }
 
-    /// Copies a tile's maps to their place among those of all images.
+    /// Copies the maps of the tile to their places in the maps of all images.
     ///
     /// # Shapes
     /// - tile_maps: `[filters, pixels]`
-    /// - maps: `[images, filters, output]`
+    /// - maps: `[images, filters, height_out, width_out]`
     pub(super) fn store<T: Real>(
         &self,
         geometry: &Geometry,
@@ -138,14 +139,14 @@ impl Tile {
         }
     }
 
-    /// Where the tile's part of one map is among all maps, image by image.
+    /// The places of the tile's pixels of one map among all maps, image by image.
     pub(super) fn places(
         &self,
         geometry: &Geometry,
         filters: usize,
         filter: usize,
     ) -> impl Iterator<Item = Range<usize>> {
-        // Rows of a tile are whole where there is more than one, so they lie one after the other.
+        // A tile with several rows has whole rows, so its pixels lie one after the other.
         let start = self.rows.start * geometry.output[1] + self.columns.start;
         let end = start + self.image_pixels();
         let plane = geometry.output_plane();

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-/// A place for a value, which may hold none yet.
+/// A place for a value, which may be uninitialized.
 pub(super) trait Slot<T> {
     fn put(&mut self, value: T);
 }
@@ -19,9 +19,9 @@ impl<T> Slot<T> for MaybeUninit<T> {
     }
 }
 
-/// A vector of the given length, of which `write` gets all places to write.
+/// A vector of the given length. `write` gets all its places to write.
 ///
-/// Zeros would be a pass over memory of their own, by one thread.
+/// To set the vector to zero first would be one more pass over the memory, by one thread.
 ///
 /// # Safety
 /// `write` has to write every value.
@@ -31,7 +31,8 @@ pub(super) unsafe fn vec_written_by<T>(
 ) -> Vec<T> {
     let mut values = Vec::with_capacity(length);
     write(&mut values.spare_capacity_mut()[..length]);
-    // SAFETY: the capacity is at least the length, and the caller promises that all is written.
+    // SAFETY: the capacity is at least the length, and the caller promises that all values are
+    // written.
     unsafe { values.set_len(length) };
     values
 }

@@ -1,4 +1,5 @@
-//! The gradients: one pass for the sums of each channel, and one for the gradient of the maps.
+//! The backward pass: one pass over the maps for the sums of each channel, and one for the gradient
+//! of the maps.
 
 use std::mem::MaybeUninit;
 
@@ -10,19 +11,19 @@ use super::lanes::{RUN, sums};
 use super::planes::{Planes, split};
 use super::pool::Windows;
 
-/// The gradient of the output, and what decides where it goes.
+/// The gradient of the output, and what decides which maps and pixels get it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing<'a, T> {
     pub(super) planes: Planes,
     pub(super) gradient: &'a [T],
-    /// The output, with ReLU: where it is zero, no gradient passes.
+    /// The output, if there is a ReLU: where it is zero, no gradient passes.
     pub(super) output: Option<&'a [T]>,
-    /// The windows of pooling, and which tap of each passes its gradient.
+    /// The pooling windows, and the tap of each that gets its gradient.
     pub(super) pool: Option<(&'a Windows, &'a [u8])>,
 }
 
 impl<'a, T: Real> Outgoing<'a, T> {
-    /// The same gradient once it has passed.
+    /// A gradient that has already passed ReLU and pooling.
     pub(super) fn passed(planes: Planes, gradient: &'a [T]) -> Self {
         Self {
             planes,
@@ -32,7 +33,8 @@ impl<'a, T: Real> Outgoing<'a, T> {
         }
     }
 
-    /// What passes ReLU and pooling: the gradient of the shortcut, and of the normalized maps.
+    /// The gradient behind ReLU and pooling: the gradient of the shortcut and of the normalized
+    /// maps.
     pub(super) fn pass(self) -> Vec<T> {
         self.for_each_map(|_, gradient, output| {
             for (output, gradient) in output.iter_mut().zip(gradient) {
@@ -41,15 +43,15 @@ impl<'a, T: Real> Outgoing<'a, T> {
         })
     }
 
-    /// The sums of every channel. Threads take some maps each, and their sums are added in the order of the
-    /// maps.
+    /// The sums of every channel. Each thread takes some maps. Their sums are added in the order of
+    /// the maps, so that the result does not depend on which thread was faster.
     pub(super) fn sums(self, maps: &[T], channels: &[Channel]) -> Vec<Sums> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
-        let of_shares = threads.map(shares, |share| {
+        let of_parts = threads.map(parts, |part| {
             let mut all = vec![Sums::default(); channels.len()];
             with_scratch(self.buffers(), |[pooled, gradient]| {
-                for index in share {
+                for index in part {
                     let channel = index % channels.len();
                     let center: T = channels[channel].center();
                     let gradient = self.load(index, pooled, gradient);
@@ -68,9 +70,9 @@ impl<'a, T: Real> Outgoing<'a, T> {
             all
         });
         let none = vec![Sums::default(); channels.len()];
-        of_shares.into_iter().fold(none, |mut all, share| {
-            for (all, share) in all.iter_mut().zip(share) {
-                all.add(share);
+        of_parts.into_iter().fold(none, |mut all, part| {
+            for (all, part) in all.iter_mut().zip(part) {
+                all.add(part);
             }
             all
         })
@@ -88,22 +90,23 @@ impl<'a, T: Real> Outgoing<'a, T> {
         })
     }
 
-    /// A vector of all maps, of which `write` has to write every one whole, from the gradient that passes.
+    /// Computes all maps. `write` gets the index of a map and the gradient that passes to it, and
+    /// has to write every value of the map.
     fn for_each_map(self, write: impl Fn(usize, &[T], &mut [MaybeUninit<T>]) + Sync) -> Vec<T> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
         let write = |values: &mut [MaybeUninit<T>]| {
-            let parts = split(&shares, values, plane);
-            threads.map(shares.iter().zip(parts).collect(), |(share, values)| {
+            let outputs = split(&parts, values, plane);
+            threads.map(parts.iter().zip(outputs).collect(), |(part, values)| {
                 let maps = values.chunks_exact_mut(plane.max(1));
                 with_scratch(self.buffers(), |[pooled, gradient]| {
-                    for (index, map) in share.clone().zip(maps) {
+                    for (index, map) in part.clone().zip(maps) {
                         write(index, self.load(index, pooled, gradient), map);
                     }
                 });
             });
         };
-        // SAFETY: the shares are all maps, and both callers write as many values as a map has.
+        // SAFETY: the parts cover all maps, and both callers write every value of a map.
         unsafe { vec_written_by(self.planes.count() * plane, write) }
     }
 
@@ -144,7 +147,7 @@ impl<'a, T: Real> Outgoing<'a, T> {
     }
 }
 
-/// The gradient where the output is not zero; where it is NaN too, as Burn does.
+/// The gradient where the output is above zero or NaN, as in Burn; zero elsewhere.
 fn mask<T: Real>(gradient: &[T], output: &[T], masked: &mut [T]) {
     let values = gradient.iter().copied().zip(output.iter().copied());
     for (masked, (gradient, output)) in masked.iter_mut().zip(values) {

@@ -1,4 +1,4 @@
-//! What follows a convolution, on tensors of the flex backend.
+//! The steps that follow a convolution, on tensors of the flex backend.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, TensorData};
@@ -13,31 +13,31 @@ use super::planes::Planes;
 use super::pool::Windows;
 use super::statistics::statistics;
 
-/// What [`forward`] computed.
+/// The results of [`forward`].
 pub(super) struct Forward {
     pub(super) output: FlexTensor,
-    /// Mean and biased variance of every channel where the statistics are those of the batch,
-    /// `[2, channels]`.
+    /// Mean and biased variance of every channel, `[2, channels]`, where the statistics are those
+    /// of the batch.
     pub(super) moments: Option<FlexTensor>,
     pub(super) kept: Kept,
 }
 
-/// What the backward pass needs beside the maps.
+/// What the backward pass needs besides the maps.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     planes: Planes,
     /// The normalization of each channel.
     channels: Option<Vec<Channel>>,
-    /// Whether they normalize by the statistics of the batch.
+    /// Whether the normalization uses the statistics of the batch.
     batch: bool,
-    /// The output, with ReLU.
+    /// The output, if there is a ReLU.
     output: Option<FlexTensor>,
-    /// With pooling, which tap of each window passes its gradient.
+    /// The tap of each pooling window that gets its gradient; empty without pooling.
     taps: Vec<u8>,
     steps: Steps,
 }
 
-/// Applies what follows the maps.
+/// Applies the steps to the maps.
 pub(super) fn forward(parts: Parts<FlexTensor>, steps: Steps) -> Forward {
     let parts = parts.map(|tensor| tensor.to_contiguous());
     match parts.maps.dtype() {
@@ -46,8 +46,7 @@ pub(super) fn forward(parts: Parts<FlexTensor>, steps: Steps) -> Forward {
     }
 }
 
-/// The gradients of maps, gamma, beta and shortcut that are wanted. Those of running statistics are
-/// none.
+/// The gradients of maps, gamma, beta and shortcut that are wanted. Running statistics get none.
 pub(super) fn backward(
     kept: Kept,
     wanted: Parts<bool>,
@@ -105,7 +104,7 @@ fn forward_in<T: Real>(parts: &Parts<FlexTensor>, steps: Steps) -> Forward {
     }
 }
 
-/// The normalization of each channel, and the moments if they are those of the batch.
+/// The normalization of each channel. Also the moments, if the statistics are those of the batch.
 fn channels<T: Real>(
     planes: Planes,
     maps: &[T],
@@ -163,7 +162,8 @@ fn backward_in<T: Real>(
     };
     let [height, width] = planes.size;
     let of_maps = |values| tensor(values, [planes.batch_size, planes.channels, height, width]);
-    // The shortcut needs what passes as a tensor, and so does the input where nothing normalizes it.
+    // The gradient behind ReLU and pooling is the gradient of the shortcut. Without a normalization
+    // it is also the gradient of the maps.
     let through = wanted.shortcut == Some(true) || channels.is_none();
     let passed = through.then(|| match steps.relu || windows.is_some() {
         true => of_maps(outgoing.pass()),
@@ -206,7 +206,7 @@ fn tensor<T: Real, const D: usize>(values: Vec<T>, shape: [usize; D]) -> FlexTen
 }
 
 impl Steps {
-    /// The windows of pooling.
+    /// The pooling windows.
     fn windows(self, planes: Planes) -> Option<Windows> {
         self.pool.map(|window| Windows::new(window, planes.size))
     }

@@ -1,4 +1,4 @@
-//! What normalization does to one channel, forward and backward.
+//! The normalization of one channel, forward and backward.
 
 use super::super::real::Real;
 
@@ -31,20 +31,20 @@ pub(super) struct InputGradient<T> {
 /// Sums of a channel over the batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
-    /// Of the gradients of the normalized maps.
+    /// The sum of the gradients of the normalized maps.
     pub(super) gradients: f64,
-    /// Of these gradients times the distance from the center.
+    /// The sum of these gradients times the value's distance from the center.
     pub(super) products: f64,
 }
 
 impl Channel {
-    /// The mean in the type of the maps.
+    /// The mean, rounded to the type of the maps.
     pub(super) fn center<T: Real>(&self) -> T {
         T::from_f64(self.mean)
     }
 
-    /// How far the center is above the mean: of a mean that is large beside the deviation, what rounding
-    /// changed is not lost.
+    /// The center minus the mean. Where the mean is large beside the deviation, this corrects the
+    /// rounding of the center.
     fn beside<T: Real>(&self) -> f64 {
         self.center::<T>().into() - self.mean
     }
@@ -65,8 +65,8 @@ impl Channel {
         [gamma, sums.gradients].map(T::from_f64)
     }
 
-    /// The gradient of the maps. Statistics of the batch, of so many values in a channel, depend on the
-    /// maps; running ones do not.
+    /// The gradient of the maps. `batch` is the number of values of a channel, if the statistics
+    /// are those of the batch: these depend on the maps. Running statistics do not.
     pub(super) fn input_gradient<T: Real>(
         &self,
         sums: Sums,
@@ -95,7 +95,7 @@ impl Channel {
 }
 
 impl<T: Real> Affine<T> {
-    /// What changes nothing.
+    /// The transform that changes nothing.
     pub(super) fn identity() -> Self {
         Self {
             center: T::zero(),

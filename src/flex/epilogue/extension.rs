@@ -1,5 +1,5 @@
-//! What follows a convolution behind Burn's backend-extension API, as one step of automatic
-//! differentiation.
+//! The steps that follow a convolution, behind Burn's backend-extension API, as one step of
+//! automatic differentiation.
 
 use std::array;
 
@@ -20,7 +20,7 @@ use super::parts::{MAX_PARTS, Parts};
 
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait EpilogueBackend: Backend {
-    /// The output, and where the maps are normalized by the statistics of the batch, mean and biased
+    /// The output. Where the statistics are those of the batch, also the mean and the biased
     /// variance of each channel, `[2, channels]`.
     fn epilogue(
         #[extension_type] parts: Tensors<Self>,
@@ -28,7 +28,7 @@ pub(super) trait EpilogueBackend: Backend {
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
 }
 
-/// The tensors on a backend.
+/// The tensors of the steps, on a backend.
 pub(super) type Tensors<B> = Parts<FloatTensor<B>>;
 
 extension_type!(Tensors, Parts);
@@ -47,7 +47,7 @@ impl<C: CheckpointStrategy> EpilogueBackend for Autodiff<Flex, C> {
         parts: Tensors<Self>,
         steps: Steps,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
-        // A step has a fixed number of parents; nobody tracks one that is absent.
+        // A step has a fixed number of parents. An untracked node stands for each absent tensor.
         let absent = || FloatTensor::<Self>::new(FlexTensor::empty([0].into(), DType::F32)).node();
         let mut nodes = parts.as_ref().map(FloatTensor::<Self>::node).values();
         let parents = array::from_fn(|_| nodes.next().unwrap_or_else(absent));
@@ -61,7 +61,7 @@ impl<C: CheckpointStrategy> EpilogueBackend for Autodiff<Flex, C> {
                 (prep.finish(computed.output), computed.moments)
             }
             OpsKind::Tracked(mut prep) => {
-                // The gradient of a normalization needs the maps; of anything else it does not.
+                // Only the gradient of a normalization needs the maps.
                 let maps = parts.norm.is_some().then(|| prep.checkpoint(&parts.maps));
                 let Forward {
                     output,

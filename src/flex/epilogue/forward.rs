@@ -1,4 +1,4 @@
-//! The pass that normalizes, adds the shortcut, sets to zero and pools, map by map.
+//! The forward pass: normalization, shortcut, ReLU and pooling, map by map.
 
 use std::mem::MaybeUninit;
 
@@ -9,7 +9,7 @@ use super::channel::Affine;
 use super::planes::{Planes, split};
 use super::pool::Windows;
 
-/// What the pass reads, and whether it sets to zero what is negative.
+/// What the pass reads, and whether it applies ReLU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass<'a, T> {
     pub(super) planes: Planes,
@@ -21,50 +21,50 @@ pub(super) struct Pass<'a, T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// The output.
+    /// The output without pooling.
     pub(super) fn run(self) -> Vec<T> {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let plane = self.planes.plane();
         let write = |output: &mut [MaybeUninit<T>]| {
-            let outputs = split(&shares, output, plane);
-            threads.map(shares.iter().zip(outputs).collect(), |(share, output)| {
+            let outputs = split(&parts, output, plane);
+            threads.map(parts.iter().zip(outputs).collect(), |(part, output)| {
                 let maps = output.chunks_exact_mut(plane.max(1));
-                for (index, map) in share.clone().zip(maps) {
+                for (index, map) in part.clone().zip(maps) {
                     self.write(index, map);
                 }
             });
         };
-        // SAFETY: the shares are all maps, and of each every value is written.
+        // SAFETY: the parts cover all maps, and every value of a map is written.
         unsafe { vec_written_by(self.planes.count() * plane, write) }
     }
 
-    /// The output, pooled, and for each window which of its taps was the largest.
+    /// The pooled output, and the tap of each window that was the largest.
     pub(super) fn run_pooled(self, windows: &Windows) -> (Vec<T>, Vec<u8>) {
-        let (shares, threads) = self.planes.shares();
+        let (parts, threads) = self.planes.parts();
         let pooled = windows.pooled().iter().product::<usize>();
         let length = self.planes.count() * pooled;
         let mut taps = vec![0; length];
         let write = |output: &mut [MaybeUninit<T>]| {
-            let outputs = split(&shares, output, pooled);
-            let outputs = outputs.into_iter().zip(split(&shares, &mut taps, pooled));
-            threads.map(shares.iter().zip(outputs).collect(), |(share, outputs)| {
+            let outputs = split(&parts, output, pooled);
+            let outputs = outputs.into_iter().zip(split(&parts, &mut taps, pooled));
+            threads.map(parts.iter().zip(outputs).collect(), |(part, outputs)| {
                 let (output, taps) = outputs;
                 let outputs = output.chunks_exact_mut(pooled.max(1));
                 let outputs = outputs.zip(taps.chunks_exact_mut(pooled.max(1)));
                 with_scratch([self.planes.plane()], |[map]| {
-                    for (index, (output, taps)) in share.clone().zip(outputs) {
+                    for (index, (output, taps)) in part.clone().zip(outputs) {
                         self.write(index, map);
                         windows.pool(map, output, taps);
                     }
                 });
             });
         };
-        // SAFETY: the shares are all maps, and of each every value is written.
+        // SAFETY: the parts cover all maps, and every value of a pooled map is written.
         let output = unsafe { vec_written_by(length, write) };
         (output, taps)
     }
 
-    /// Writes one map, before it is pooled.
+    /// Writes one map, before pooling.
     fn write(self, index: usize, output: &mut [impl Slot<T>]) {
         let place = index * self.planes.plane()..(index + 1) * self.planes.plane();
         let affine = match self.channels {
@@ -75,7 +75,7 @@ impl<T: Real> Pass<'_, T> {
         let map = map.map(|value| affine.of(*value));
         let shortcut = self.shortcut.map(|shortcut| shortcut[place].iter());
         let sum = |(value, shortcut): (T, &T)| value + *shortcut;
-        // One loop for each case, which the compiler makes vectors of.
+        // One loop for each case, so that the compiler vectorizes each.
         match (shortcut, self.relu) {
             (None, false) => put(output, map),
             (None, true) => put(output, map.map(relu)),

@@ -1,21 +1,21 @@
-//! Sums over maps: side by side in as many lanes as vectors have, and between runs in f64, so that a sum
-//! over a batch is as exact as its values.
+//! Sums over maps. A run of values is summed in as many lanes as vectors have. Runs are added in
+//! f64, so that a sum over a batch is as exact as its values.
 
 use super::super::real::Real;
 
-/// The most values of a sum in their own type.
+/// The most values that are summed in their own type.
 pub(super) const RUN: usize = 1024;
 
-/// Values that are summed side by side.
+/// Number of sums side by side.
 const LANES: usize = 16;
 
-/// The sum of a term for each value of a run.
+/// The sum of `term` over the values of a run.
 pub(super) fn sum<T: Real>(run: &[T], term: impl Fn(T) -> T) -> f64 {
     let [sum] = sums([run], |[value]| [term(value)]);
     sum
 }
 
-/// The sums of terms of the values of runs, which are of one length, at the same place.
+/// The sums of `terms` over the values at the same place in several runs of the same length.
 pub(super) fn sums<T: Real, const N: usize, const M: usize>(
     runs: [&[T]; N],
     terms: impl Fn([T; N]) -> [T; M],

@@ -1,11 +1,11 @@
-//! What follows a convolution, as one operation of the flex backend: normalization, shortcut, ReLU and
-//! max pooling.
+//! The steps that follow a convolution, as one operation of the flex backend: normalization,
+//! shortcut, ReLU and max pooling.
 //!
-//! Burn's own operations take several passes over memory each, and those of the normalization run on one
-//! thread. Here a forward pass reads the maps once for the statistics and once for the output, and a
-//! backward pass once for the sums and once for the gradient of the maps. Nothing is kept but the maps and
-//! the output, which the convolutions before and behind keep anyway: the mask of ReLU is in the output,
-//! and pooling keeps one byte for each window.
+//! Burn's own operations take several passes over memory each, and its normalization runs on one
+//! thread. Here a forward pass reads the maps once for the statistics and once for the output. A
+//! backward pass reads them once for the sums and once for the gradient of the maps. Only the maps
+//! and the output are kept for the backward pass; the neighbouring convolutions keep them anyway.
+//! The output holds the mask of ReLU. Pooling also keeps one byte for each window.
 
 mod backward;
 mod call;
@@ -25,13 +25,13 @@ use burn::tensor::Tensor;
 use extension::EpilogueBackend;
 use parts::{Norm, Parts, Running};
 
-/// The steps behind the convolution, beside the tensors that they read.
+/// The settings of the steps behind the convolution, without their tensors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steps {
-    /// Of the normalization.
+    /// The epsilon of the normalization.
     pub(crate) epsilon: f64,
     pub(crate) relu: bool,
-    /// The largest value of each window of this height and width, side by side.
+    /// Height and width of the pooling windows, which lie side by side.
     pub(crate) pool: Option<[usize; 2]>,
 }
 
@@ -39,14 +39,14 @@ pub(crate) struct Steps {
 pub(crate) struct Weights {
     pub(crate) gamma: Tensor<1>,
     pub(crate) beta: Tensor<1>,
-    /// Running mean and variance; without them, the statistics are those of the batch.
+    /// Running mean and variance. `None`: the statistics are those of the batch.
     pub(crate) running: Option<[Tensor<1>; 2]>,
 }
 
-/// The most values of a window that is pooled.
+/// The most values of a pooling window: one byte tells which is the largest.
 const MOST_TAPS: usize = 1 << u8::BITS;
 
-/// Whether one operation can apply these to the maps, on this thread.
+/// Whether the operation can apply these steps to the maps, on this thread.
 pub(crate) fn supports(
     maps: &Tensor<4>,
     norm: Option<&Weights>,
@@ -67,19 +67,19 @@ pub(crate) fn supports(
     super::enabled(maps) && norm && shortcut
 }
 
-/// Whether maps of this size can be pooled by such windows.
+/// Whether the operation can pool maps of this size by these windows.
 pub(crate) fn supports_pool([height, width]: [usize; 2], window: [usize; 2]) -> bool {
     let taps = window[0] * window[1];
     (1..=MOST_TAPS).contains(&taps) && height >= window[0] && width >= window[1]
 }
 
-/// Applies them, and returns mean and biased variance of each channel where the statistics are those of
-/// the batch.
+/// Applies the steps. Where the statistics are those of the batch, also returns the mean and the
+/// biased variance of each channel.
 ///
 /// # Shapes
 /// - maps, shortcut: `[batch_size, channels, height, width]`
-/// - output: `[batch_size, channels, height, width]`, or as many windows as fit
-/// - statistics: `[channels]`
+/// - output: as the maps, or one value for each pooling window
+/// - statistics: `[channels]` each
 pub(crate) fn epilogue(
     maps: Tensor<4>,
     norm: Option<Weights>,

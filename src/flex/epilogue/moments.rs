@@ -3,10 +3,11 @@
 use super::super::real::Real;
 use super::lanes::{RUN, sum, sums};
 
-/// Count, mean and sum of squared deviations of some values.
+/// Count, mean, and sum of squared deviations of some values.
 ///
-/// The mean of a run of values is subtracted before they are squared, so that a mean that is large
-/// beside the deviation costs no digits. Runs join by the formula of Chan, Golub and LeVeque (1979).
+/// The mean of a run is subtracted from its values before they are squared, so that no digits are
+/// lost where the mean is large beside the deviation. Runs are joined by the formula of Chan, Golub
+/// and LeVeque (1979).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Moments {
     count: f64,
@@ -15,12 +16,12 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// Those of some values.
+    /// The moments of some values.
     pub(super) fn of<T: Real>(values: &[T]) -> Self {
         // A run is in the cache when it is read the second time.
         let runs = values.chunks(RUN).map(|run| {
             let count = run.len() as f64;
-            // Close to the mean, but for the rounding of a sum of large values.
+            // Near to the mean: it differs by the rounding of a sum of large values.
             let center = T::from_f64(sum(run, |value| value) / count);
             let [distances, squares] = sums([run], |[value]| {
                 let distance = value - center;
@@ -35,9 +36,9 @@ impl Moments {
         runs.fold(Self::default(), Self::join)
     }
 
-    /// Those of the values of both.
+    /// The moments of the values of both.
     pub(super) fn join(self, other: Self) -> Self {
-        // Of no values there is no mean to weigh.
+        // No values have no mean.
         if self.count == 0.0 {
             return other;
         }
@@ -62,7 +63,7 @@ impl Moments {
     /// The biased variance, which divides by the count.
     pub(super) fn variance(self) -> f64 {
         let variance = self.squares / self.count;
-        // What is no number stays so.
+        // NaN stays NaN.
         if variance < 0.0 { 0.0 } else { variance }
     }
 }

@@ -1,25 +1,25 @@
-//! The tensors that follow a convolution.
+//! The tensors of the steps that follow a convolution.
 
 use burn::backend::flex::FlexTensor;
 
 use super::planes::Planes;
 
-/// One value for each tensor: the tensor itself, its gradient, whether that is wanted.
+/// One value for each tensor: the tensor itself, its gradient, or whether the gradient is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts<V> {
     /// `[batch_size, channels, height, width]`
     pub(super) maps: V,
     pub(super) norm: Option<Norm<V>>,
-    /// As the maps.
+    /// The shape is that of the maps.
     pub(super) shortcut: Option<V>,
 }
 
-/// The tensors of a normalization, `[channels]` each.
+/// The tensors of a normalization, of shape `[channels]` each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Norm<V> {
     pub(super) gamma: V,
     pub(super) beta: V,
-    /// What it normalizes by; by the statistics of the batch where there are none.
+    /// The statistics to normalize by. `None`: the statistics of the batch.
     pub(super) running: Option<Running<V>>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Running<V> {
     pub(super) variance: V,
 }
 
-/// The most tensors that there are.
+/// The most tensors that the steps can have.
 pub(super) const MAX_PARTS: usize = 6;
 
 impl<V> Parts<V> {
@@ -65,7 +65,7 @@ impl<V> Parts<V> {
         }
     }
 
-    /// The values that are there, at most [`MAX_PARTS`].
+    /// The values of the tensors that exist, at most [`MAX_PARTS`].
     pub(super) fn values(self) -> impl Iterator<Item = V> {
         let norm = self.norm.into_iter().flat_map(|norm| {
             let running = norm.running.into_iter();

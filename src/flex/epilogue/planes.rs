@@ -1,4 +1,4 @@
-//! The maps of a batch, and how threads share them.
+//! The maps of a batch, and how they are divided among threads.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use super::super::threads::Threads;
 /// Values below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 1 << 15;
 
-/// Shares for each thread, so that one that is held up leaves work to others.
-const SHARES: usize = 4;
+/// Parts for each thread, so that a thread that is held up leaves parts to others.
+const PARTS: usize = 4;
 
 /// The sizes of the maps of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    /// The maps of all images.
+    /// Number of maps of all images.
     pub(super) fn count(self) -> usize {
         self.batch_size * self.channels
     }
@@ -30,31 +30,31 @@ impl Planes {
         self.size[0] * self.size[1]
     }
 
-    /// The maps of each share, which lie one after the other, and who computes the shares.
-    pub(super) fn shares(self) -> (Vec<Range<usize>>, Threads) {
+    /// The maps of each part, which are consecutive, and the threads that compute the parts.
+    pub(super) fn parts(self) -> (Vec<Range<usize>>, Threads) {
         let threads = rayon::current_num_threads();
         let count = self.count();
-        let (shares, threads) = match threads == 1 || count * self.plane() < WORTH_WAKING {
+        let (parts, threads) = match threads == 1 || count * self.plane() < WORTH_WAKING {
             true => (1, Threads::None),
-            false => (threads * SHARES, Threads::WithinImage),
+            false => (threads * PARTS, Threads::WithinImage),
         };
-        let each = count.div_ceil(shares).max(1);
+        let each = count.div_ceil(parts).max(1);
         let starts = (0..count).step_by(each);
-        let shares = starts.map(|start| start..(start + each).min(count));
-        (shares.collect(), threads)
+        let parts = starts.map(|start| start..(start + each).min(count));
+        (parts.collect(), threads)
     }
 }
 
-/// The parts of some values that belong to shares, with so many values for each map.
+/// Splits values, `plane` for each map, into the parts.
 pub(super) fn split<'a, T>(
-    shares: &[Range<usize>],
+    parts: &[Range<usize>],
     mut values: &'a mut [T],
     plane: usize,
 ) -> Vec<&'a mut [T]> {
-    let parts = shares.iter().map(|share| {
-        let part;
-        (part, values) = std::mem::take(&mut values).split_at_mut(share.len() * plane);
-        part
+    let values_of_parts = parts.iter().map(|part| {
+        let values_of_part;
+        (values_of_part, values) = std::mem::take(&mut values).split_at_mut(part.len() * plane);
+        values_of_part
     });
-    parts.collect()
+    values_of_parts.collect()
 }

@@ -4,13 +4,14 @@ use std::mem::MaybeUninit;
 
 use super::super::real::Real;
 
-/// Windows of one size, side by side. What is left at the right and at the bottom is in none.
+/// Windows of one size, side by side. Pixels that are left over at the right and at the bottom are
+/// in no window.
 #[derive(Clone, Debug)]
 pub(super) struct Windows {
-    /// Height and width of a window, and of the pooled map.
+    /// Height and width of a window, and then of the pooled map.
     window: [usize; 2],
     pooled: [usize; 2],
-    /// From one row of the map to the next.
+    /// The width of the map.
     width: usize,
 }
 
@@ -28,8 +29,8 @@ impl Windows {
         self.pooled
     }
 
-    /// The largest value of each window and its tap: of equal ones the first, but NaN before all others,
-    /// and of those the last, as Burn's flex backend has it.
+    /// The largest value of each window, and its tap. Of equal values the first counts; NaN counts
+    /// as the largest, and of several NaN the last. Burn's flex backend does the same.
     pub(super) fn pool<T: Real>(&self, map: &[T], pooled: &mut [MaybeUninit<T>], taps: &mut [u8]) {
         let outputs = pooled.chunks_exact_mut(self.pooled[1]);
         let outputs = outputs.zip(taps.chunks_exact_mut(self.pooled[1]));
@@ -42,7 +43,8 @@ impl Windows {
         }
     }
 
-    /// The gradient of the map from that of the pooled map: it goes to the tap of each window.
+    /// The gradient of the map, from the gradient of the pooled map: it goes to the largest tap of
+    /// each window.
     pub(super) fn spread<T: Real>(&self, pooled: &[T], taps: &[u8], map: &mut [T]) {
         let gradients = pooled.chunks_exact(self.pooled[1]);
         let gradients = gradients.zip(taps.chunks_exact(self.pooled[1]));
@@ -56,7 +58,7 @@ impl Windows {
         rows.into_remainder().fill(T::zero());
     }
 
-    /// The windows of some rows, of any size.
+    /// Pools one row of windows of any size.
     fn pool_row<T: Real>(&self, rows: &[T], outputs: &mut [MaybeUninit<T>], taps: &mut [u8]) {
         for (x, (output, tap)) in outputs.iter_mut().zip(taps).enumerate() {
             let values = self.places(x).map(|place| rows[place]);
@@ -75,7 +77,7 @@ impl Windows {
         }
     }
 
-    /// Where the values of a window are among those of its rows, tap by tap.
+    /// The places of a window's values in its rows, tap by tap.
     fn places(&self, x: usize) -> impl Iterator<Item = usize> {
         let [height, width] = self.window;
         let start = x * width;
@@ -83,7 +85,7 @@ impl Windows {
     }
 }
 
-/// The largest of some values, and which it is.
+/// The largest of some values, and its index.
 fn largest<T: Real>(values: impl IntoIterator<Item = T>) -> (T, u8) {
     let mut values = values.into_iter();
     let mut largest = values.next().expect("a window has a value");
@@ -99,7 +101,8 @@ fn largest<T: Real>(values: impl IntoIterator<Item = T>) -> (T, u8) {
     (largest, at as u8)
 }
 
-/// [`Windows::pool_row`] of windows of 2×2, the most usual ones: the compiler makes vectors of it.
+/// [`Windows::pool_row`] for windows of 2×2, the most frequent size: the compiler vectorizes this
+/// loop.
 fn pool_pairs<T: Real>(
     (above, below): (&[T], &[T]),
     outputs: &mut [MaybeUninit<T>],
@@ -117,9 +120,10 @@ fn pool_pairs<T: Real>(
     }
 }
 
-/// [`Windows::spread_row`] of windows of 2×2.
+/// [`Windows::spread_row`] for windows of 2×2.
 fn spread_pairs<T: Real>(gradients: &[T], taps: &[u8], (above, below): (&mut [T], &mut [T])) {
-    // One row at a time: of four cases at once the compiler makes a jump, which is rarely predicted.
+    // One row at a time: for four cases at once the compiler makes a jump, which is rarely
+    // predicted.
     for (row, first) in [(above, 0), (below, 2)] {
         let (pairs, end) = row.as_chunks_mut::<2>();
         let gradients = gradients.iter().copied().zip(taps.iter().copied());

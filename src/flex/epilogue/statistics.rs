@@ -6,13 +6,13 @@ use super::planes::Planes;
 
 /// The moments of every channel.
 ///
-/// Threads take some maps each, and what they find joins in the order of the maps, so that the result
-/// does not depend on who was faster.
+/// Each thread takes some maps. Their moments are joined in the order of the maps, so that the
+/// result does not depend on which thread was faster.
 pub(super) fn statistics<T: Real>(planes: Planes, maps: &[T]) -> Vec<Moments> {
-    let (shares, threads) = planes.shares();
-    let of_shares = threads.map(shares, |share| {
+    let (parts, threads) = planes.parts();
+    let of_parts = threads.map(parts, |part| {
         let mut channels = vec![Moments::default(); planes.channels];
-        for plane in share {
+        for plane in part {
             let map = &maps[plane * planes.plane()..][..planes.plane()];
             let channel = &mut channels[plane % planes.channels];
             *channel = channel.join(Moments::of(map));
@@ -20,8 +20,8 @@ pub(super) fn statistics<T: Real>(planes: Planes, maps: &[T]) -> Vec<Moments> {
         channels
     });
     let none = vec![Moments::default(); planes.channels];
-    of_shares.into_iter().fold(none, |all, share| {
-        let pairs = all.into_iter().zip(share);
-        pairs.map(|(all, share)| all.join(share)).collect()
+    of_parts.into_iter().fold(none, |all, part| {
+        let pairs = all.into_iter().zip(part);
+        pairs.map(|(all, part)| all.join(part)).collect()
     })
 }

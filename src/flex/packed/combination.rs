@@ -1,4 +1,4 @@
-//! Filters and what is combined from their maps, on some pixels.
+//! Filters and the linear combinations of their maps, for some pixels.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use super::rows::Rows;
 use super::simd::{ARCH, PANEL};
 use crate::flex::scratch::with_scratch;
 
-/// Filters, linear combinations of what they compute, and a bias.
+/// Filters, coefficients that combine their maps, and a bias.
 #[derive(Clone, Debug)]
 pub(super) struct Combination {
     pub(super) filters: Panels,
@@ -28,7 +28,7 @@ pub(super) struct Coefficients {
     pub(super) column: Panels,
 }
 
-/// What becomes of the sums of some pixels.
+/// Where the outputs of some pixels go, and what is applied to them.
 pub(super) struct Output<'a> {
     pub(super) shortcut: Option<Shortcut<'a>>,
     pub(super) relu: bool,
@@ -59,14 +59,14 @@ impl Combination {
         [&self.filters].into_iter().chain(coefficients)
     }
 
-    /// Computes the outputs of some pixels, by so many threads, which divide the filters.
+    /// Computes the outputs of some pixels. `threads` threads divide the filters.
     pub(super) fn apply(&self, pixels: &Rows, output: Output, threads: usize) {
         let multiply = |[sums, _]: [&mut [f32]; 2]| multiply(&self.filters, pixels, sums, threads);
         self.apply_to(multiply, 0, output, threads);
     }
 
-    /// As [`apply`](Self::apply), with the maps that `filters` computes, in scratch memory of
-    /// the given length beside.
+    /// As [`apply`](Self::apply), with the maps that `filters` computes. `filters` gets the place
+    /// of the maps and `scratch` values of scratch memory.
     pub(super) fn apply_to(
         &self,
         filters: impl FnOnce([&mut [f32]; 2]),

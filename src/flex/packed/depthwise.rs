@@ -1,4 +1,4 @@
-//! Convolutions of each channel by itself.
+//! Depthwise convolutions.
 
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
@@ -13,10 +13,10 @@ use super::values::{bias as bias_of, values};
 use crate::convolution::check_outputs;
 use crate::flex::geometry::Geometry;
 
-/// A convolution with as many groups as channels in and out.
+/// A convolution with as many groups as input channels and as output channels.
 #[derive(Clone, Debug)]
 pub(super) struct Depthwise {
-    /// `[channels, 1, kernel]`
+    /// `[channels, 1, kernel_height, kernel_width]`
     filters: [usize; 4],
     /// `[taps, channels]`
     weight: Vec<f32>,
@@ -79,7 +79,7 @@ impl Depthwise {
     }
 }
 
-/// The layer on some pixels.
+/// The layer, for some pixels.
 struct Apply<'a> {
     weight: &'a [f32],
     bias: &'a [f32],

@@ -1,10 +1,11 @@
-//! From the sums of a product to the output of a layer: bias, shortcut, ReLU.
+//! The last step of a layer: from the sums of a product to the output, with bias, shortcut and
+//! ReLU.
 
 use pulp::{Simd, WithSimd};
 
 use super::panels::Panels;
 
-/// Sums of a product, by panels.
+/// The sums of a product, by panels.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<'a> {
     pub(super) matrix: &'a Panels,
@@ -12,8 +13,7 @@ pub(super) struct Sums<'a> {
     pub(super) values: &'a [f32],
 }
 
-/// What is added to the outputs of a pixel: the values from `start` on of the first, the second, ..
-/// `stride`.
+/// Values that are added to the outputs. The values for pixel `i` begin at `values[i · stride]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shortcut<'a> {
     pub(super) values: &'a [f32],
@@ -26,7 +26,7 @@ pub(super) struct Shortcut<'a> {
 /// - bias: `[outputs]`
 /// - output: `[pixels, outputs]`
 pub(super) struct Finish<'a> {
-    /// The filters, one after the other.
+    /// The sums of the primary filters, and then of the secondary filters.
     pub(super) sums: [Option<Sums<'a>>; 2],
     /// Output `i` shows filter `order[i]`.
     pub(super) order: Option<&'a [usize]>,
@@ -99,13 +99,14 @@ pub(super) fn follow(output: &mut [f32], shortcut: Option<&[f32]>, relu: bool) {
     }
     if relu {
         for output in output {
-            // What is no number stays so.
+            // NaN stays NaN.
             *output = if *output < 0.0 { 0.0 } else { *output };
         }
     }
 }
 
-/// Where the sums of each filter are: which of the products, where those of the first pixel are, and how far it is to the next.
+/// The place of each filter's sums: the index of the product, the place of the first pixel, and the
+/// distance from one pixel to the next.
 fn places<'a>(
     sums: &'a [Option<Sums<'a>>; 2],
     pixels: usize,

@@ -1,4 +1,4 @@
-//! Channels-last images, and how Burn's tensors become such.
+//! Channels-last images, and their conversion from and to Burn's tensors.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind};
@@ -21,11 +21,12 @@ impl Images {
         }
     }
 
-    /// From maps of shape `[count, channels, height, width]`. What is channels-last in memory is not
-    /// copied.
+    /// Converts maps of shape `[count, channels, height, width]`. Maps that are channels-last in
+    /// memory are not copied.
     ///
     /// # Panics
-    /// Panics on maps of another backend or another type than the packed weights.
+    /// Panics on maps of another backend or type than the packed weights, or with automatic
+    /// differentiation.
     pub(super) fn from_maps(maps: Tensor<4>) -> Self {
         let [count, channels, height, width] = maps.dims();
         let size = [count, height, width, channels];
@@ -48,7 +49,8 @@ impl Images {
         Self::new(channels_last(maps, channels, height * width), size)
     }
 
-    /// Maps of shape `[count, channels, height, width]`, which stay channels-last in memory.
+    /// Converts to maps of shape `[count, channels, height, width]`, which stay channels-last in
+    /// memory.
     pub(super) fn into_maps(self) -> Tensor<4> {
         let maps = self.tensor.permute(&[0, 3, 1, 2]);
         Tensor::from_dispatch(DispatchTensor {
@@ -63,7 +65,7 @@ impl Images {
 }
 
 /// # Panics
-/// Panics where a shortcut has another size than the output.
+/// Panics on a shortcut of another size than the output.
 pub(super) fn check_shortcut(shortcut: Option<&Images>, output: [usize; 4]) {
     let maps = |[count, height, width, channels]: [usize; 4]| [count, channels, height, width];
     if let Some(shortcut) = shortcut {

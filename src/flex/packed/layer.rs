@@ -1,4 +1,4 @@
-//! A convolution that is made for inference.
+//! A convolution with one group that is prepared for inference.
 
 use std::sync::OnceLock;
 
@@ -19,17 +19,18 @@ use crate::flex::geometry::Geometry;
 use crate::flex::to_indices;
 use crate::linear_conv2d::LinearConv2d;
 
-/// Fewer channels than this are copied together, for all taps of a pixel: a tap of them would be too short a loop.
+/// With fewer channels than this, the values of all taps of a pixel are copied side by side: a loop
+/// over the channels of one tap would be too short.
 const FEW_CHANNELS: usize = 16;
 
-/// A convolution of one group, its weights packed. Tensors are channels-last.
+/// A convolution with one group and packed weights. Its tensors are channels-last.
 #[derive(Clone, Debug)]
 pub(super) struct PackedLayer {
-    /// `[filters, channels, kernel]`
+    /// `[filters, channels, kernel_height, kernel_width]`
     filters: [usize; 4],
     mix: Option<Mix>,
     combination: Combination,
-    /// Made where it first pays.
+    /// Transformed filters, made at the first input for which they pay.
     transformed: OnceLock<Box<Winograd>>,
 }
 
@@ -38,9 +39,10 @@ pub(super) struct PackedLayer {
 struct Mix {
     /// The coefficients of the channels from `kept` on, and a bias of zeros.
     combination: Combination,
-    /// Channels that stay as they are: the primary ones, `x_primary + B · x_rest`, or none.
+    /// Number of channels that stay as they are: the primary ones, in `x_primary + B · x_rest`. If
+    /// 0, the matrix combines all channels.
     kept: usize,
-    /// Channel `i` of the primary and the other ones is input channel `order[i]`.
+    /// Channel `i` of the primary and then the secondary channels is input channel `order[i]`.
     order: Option<Vec<usize>>,
 }
 
@@ -72,8 +74,8 @@ impl PackedLayer {
         let count = filters[0] + factors.as_ref().map_or(0, Factors::secondary);
         check_outputs(count, order.as_ref(), bias.as_ref());
         let bias = values::bias(bias, count);
-        let order = order.map(|order| to_indices(order, count));
-        // The channels of a tap lie beside each other, as those of a pixel do.
+        let order = order.map(|order| to_indices(order, count, "filter"));
+        // The channels of a tap lie side by side, as the channels of a pixel do.
         let weight = values::values(weight.permute([0, 2, 3, 1]));
         Self {
             filters,
@@ -168,7 +170,7 @@ impl Mix {
         let [primary, others] = coefficients.dims();
         let channels = primary + others;
         let inverse = layer.channel_order.as_ref().map(|order| {
-            let order = to_indices(order.val(), channels);
+            let order = to_indices(order.val(), channels, "channel");
             assert_eq!(
                 order.len(),
                 channels,
@@ -180,7 +182,8 @@ impl Mix {
         let (coefficients, kept, order) = match inverse {
             None => (coefficients.val(), primary, None),
             Some(Some(order)) => (coefficients.val(), primary, Some(order)),
-            // Several input channels are one and the same, so that none is kept as it is.
+            // The order names a channel twice, so not every channel stays as it is: the whole
+            // matrix is applied.
             Some(None) => (layer.channel_matrix()?, 0, None),
         };
         let combination = Combination {
@@ -234,7 +237,7 @@ impl Mix {
     }
 }
 
-/// Where each of the numbers is in an order of them; none where one is missing.
+/// The inverse of an order of `count` numbers; `None` where a number is missing.
 fn inverse(order: &[usize], count: usize) -> Option<Vec<usize>> {
     let mut inverse = vec![None; count];
     for (place, index) in order.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Convolutions that are made for inference once: weights are packed in the order in which the
-//! product reads them, images are channels-last, and what follows a convolution is computed while
-//! its output is in the cache.
+//! Convolutions that are prepared once for inference. Weights are packed in the order in which the
+//! product reads them. Images are channels-last. The steps that follow a convolution are computed
+//! while its output is in the cache.
 
 mod combination;
 mod depthwise;
@@ -26,7 +26,7 @@ use depthwise::Depthwise;
 use images::Images;
 use layer::PackedLayer;
 
-/// A convolution whose weights are packed.
+/// A convolution with packed weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     layer: Layer,
@@ -53,8 +53,8 @@ impl Layer {
 }
 
 impl Packed {
-    /// Packs a convolution of one group or of one channel in each group, on the flex backend and in f32; none
-    /// of any other.
+    /// Packs a convolution in f32 on the flex backend that has one group, or one input and one
+    /// output channel in each group. `None` for any other convolution.
     pub(crate) fn new(conv: &Conv) -> Option<Self> {
         match conv {
             Conv::Linear(layer) if layer.is_factored() => {
@@ -92,14 +92,15 @@ impl Packed {
         }
     }
 
-    /// Applies the convolution and what follows it.
+    /// Applies the convolution and the steps that follow it.
     ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`, channels-last in memory
     ///
     /// # Panics
-    /// Panics where the epilogue has a normalization.
+    /// Panics where the epilogue has a normalization, and where an input or a shortcut does not fit
+    /// the convolution.
     pub(crate) fn forward(&self, input: Tensor<4>, epilogue: Epilogue) -> Tensor<4> {
         let Epilogue {
             norm: None,
@@ -129,7 +130,7 @@ impl Packed {
         let images = Images::from_maps(input);
         let shortcut = shortcut.as_ref();
         let plain = pool.filter(|pool| is_plain(pool));
-        // A thread of the pool: from outside, each of several products would have to enter it.
+        // Runs on a thread of the pool: from outside, each product would enter the pool by itself.
         let output = rayon::scope(|_| {
             let output = match &self.layer {
                 Layer::OfOneGroup(layer) => layer.forward(&images, &options, shortcut, relu),

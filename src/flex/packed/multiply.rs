@@ -1,4 +1,4 @@
-//! The product of a packed matrix and the values of pixels.
+//! The product (GEMM) of a packed matrix and the values of pixels.
 
 use std::array;
 use std::ops::Range;
@@ -26,7 +26,7 @@ impl WithSimd for Multiply<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         assert_eq!(self.matrix.columns(), self.pixels.columns(), "columns");
-        // So many that their sums fit the registers beside the operands.
+        // As many pixels as have room in the registers for their sums, beside the operands.
         let most = if S::REGISTER_COUNT >= 32 { 8 } else { 4 };
         let pixels = self.pixels.pixels();
         let mut sums = self.sums;
@@ -76,7 +76,7 @@ impl Block<'_> {
         }
     }
 
-    /// Keeps the sums of the pixels, of so many vectors each, in registers.
+    /// Multiplies a panel of `VECTORS` vectors by `PIXELS` pixels. The sums stay in registers.
     #[allow(
         clippy::needless_range_loop,
         reason = "what the compiler has to unroll is to be seen"
@@ -93,8 +93,8 @@ impl Block<'_> {
             let (of_segment, rest) = values.split_at(columns * VECTORS * lanes);
             values = rest;
             for column in 0..columns {
-                // SAFETY: `of_segment` has so many vectors for each of the columns. Each of the
-                // pixels has so many values, by `Rows::columns`.
+                // SAFETY: `of_segment` has `VECTORS · lanes` values for each of the columns. Each
+                // of the pixels has `columns` values, which `Rows::columns` has checked.
                 let (vectors, scalars): ([S::f32s; VECTORS], [f32; PIXELS]) = unsafe {
                     let start = of_segment.as_ptr().add(column * VECTORS * lanes);
                     (

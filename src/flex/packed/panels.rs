@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::simd::PANEL;
 
-/// A matrix in panels of rows, of two vectors each. In a panel the columns lie one after the other. A
-/// last panel of few rows is one vector wide. Rows that are missing there are zero.
+/// A matrix in panels of rows, each two vectors wide. Within a panel, the columns lie one after the
+/// other. A last panel of few rows is one vector wide. Missing rows are zero.
 #[derive(Clone)]
 pub(super) struct Panels {
     rows: usize,
@@ -14,11 +14,11 @@ pub(super) struct Panels {
     values: Vec<f32>,
 }
 
-/// Some rows of a matrix.
+/// The rows of one panel.
 #[derive(Clone, Debug)]
 pub(super) struct Panel {
     pub(super) rows: Range<usize>,
-    /// Rows, those that are missing included: one vector or two.
+    /// Number of rows including missing ones: one vector or two.
     pub(super) width: usize,
 }
 
@@ -52,7 +52,7 @@ impl Panels {
         self.columns
     }
 
-    /// Values that the sums of a pixel take, those of missing rows included.
+    /// Number of rows including missing ones: values that the sums of a pixel take.
     pub(super) fn padded_rows(&self) -> usize {
         let last = panels(self.rows).last();
         last.map_or(0, |panel| panel.rows.start + panel.width)
@@ -90,7 +90,7 @@ impl Panels {
     }
 }
 
-/// Its size: there may be millions of values.
+/// Prints the size only: there may be millions of values.
 impl fmt::Debug for Panels {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         write!(formatter, "Panels({}x{})", self.rows, self.columns)

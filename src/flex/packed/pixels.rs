@@ -4,26 +4,27 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Output pixels that a thread computes at a time at most: their maps stay in its cache.
+/// The most output pixels that a thread computes at a time: their maps stay in its cache.
 const PIXELS: usize = 128;
-/// Output pixels for each thread below which threads divide the filters, so that each reads a part
-/// of the weights alone.
+/// With fewer output pixels for each thread than this, threads divide the filters. Each thread then
+/// reads only a part of the weights.
 const FEW_PIXELS: usize = 48;
 /// Multiply-adds below which waking other threads costs more than they save.
 const WORTH_WAKING: usize = 1_000_000;
 
-/// What a pixel of the output takes.
+/// The sizes of the work on an output, and how it can be divided.
 pub(super) struct Pixels {
     pub(super) outputs: usize,
     pub(super) multiply_adds: usize,
     /// Whether threads can divide the filters of the same pixels.
     pub(super) divides_filters: bool,
-    /// Pixels that one thread computes together.
+    /// Pixels that one thread must compute together.
     pub(super) unit: usize,
 }
 
 impl Pixels {
-    /// Calls `work` for some pixels at a time, with their outputs and how many threads share them.
+    /// Calls `work` for some pixels at a time, with their outputs and the number of threads that
+    /// compute these pixels together.
     ///
     /// # Shapes
     /// - output: `[pixels, outputs]`

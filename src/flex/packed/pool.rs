@@ -1,4 +1,4 @@
-//! The maximum of each window, of channels-last images.
+//! Max pooling of channels-last images.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -6,11 +6,14 @@ use rayon::prelude::*;
 use super::images::Images;
 use super::simd::ARCH;
 
-/// Applies a pool without padding.
+/// Applies max pooling without padding.
 ///
 /// # Shapes
 /// - images: `[count, height, width, channels]`
 /// - output: `[count, pooled_height, pooled_width, channels]`
+///
+/// # Panics
+/// Panics on images smaller than a window.
 pub(super) fn max_pool2d(images: &Images, kernel: [usize; 2], stride: [usize; 2]) -> Images {
     let [count, height, width, channels] = images.size;
     assert!(
@@ -34,7 +37,7 @@ pub(super) fn max_pool2d(images: &Images, kernel: [usize; 2], stride: [usize; 2]
         });
     };
     let length = (columns * channels).max(1);
-    // Few values are faster than other threads are awake.
+    // For few values, one thread is done before others are awake.
     match images.values().len() < 1 << 16 {
         true => values.chunks_mut(length).enumerate().for_each(row),
         false => values.par_chunks_mut(length).enumerate().for_each(row),
@@ -44,12 +47,12 @@ pub(super) fn max_pool2d(images: &Images, kernel: [usize; 2], stride: [usize; 2]
 
 /// A row of the output.
 struct Row<'a> {
-    /// The rows of the input that its windows see.
+    /// The rows of the input that the windows of this row cover.
     input: &'a [f32],
     width: usize,
     channels: usize,
     kernel: [usize; 2],
-    /// From one window to the next.
+    /// The distance from one window to the next.
     step: usize,
     output: &'a mut [f32],
 }
@@ -57,7 +60,7 @@ struct Row<'a> {
 impl WithSimd for Row<'_> {
     type Output = ();
 
-    // The compiler makes vectors of these loops, for the machine that runs them.
+    // The compiler vectorizes these loops for the machine that runs them.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self {
@@ -76,7 +79,7 @@ impl WithSimd for Row<'_> {
             output.copy_from_slice(pixel(0));
             for tap in 1..kernel[0] * kernel[1] {
                 for (largest, value) in output.iter_mut().zip(pixel(tap)) {
-                    // What is no number stays so.
+                    // NaN stays NaN.
                     let larger = *value > *largest || value.is_nan();
                     *largest = if larger { *value } else { *largest };
                 }

@@ -1,12 +1,13 @@
-//! What a product reads for each pixel: indirection in place of im2col, as XNNPACK has it
-//! (Dukhan 2019, [arXiv 1907.02129](https://arxiv.org/abs/1907.02129)).
+//! What a product reads for each pixel: indirection in place of im2col, as in XNNPACK (Dukhan 2019,
+//! [arXiv 1907.02129](https://arxiv.org/abs/1907.02129)).
 
 use std::ops::Range;
 
 use super::panels::Panels;
 use crate::flex::geometry::Geometry;
 
-/// For each segment of the columns of a matrix, the values that each of some pixels has there.
+/// The values of some pixels, as slices. The columns of the matrix are divided into segments; a
+/// pixel has one slice for each segment.
 #[derive(Debug)]
 pub(super) struct Rows<'a> {
     /// `[segments, pixels]`
@@ -15,7 +16,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// One segment.
+    /// One segment, with a slice for each pixel.
     pub(super) fn new(slices: Vec<&'a [f32]>) -> Self {
         Self {
             pixels: slices.len(),
@@ -23,11 +24,11 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A segment for each tap, of what the tap sees from output pixels of some images.
+    /// A segment for each tap: what the tap reads for these output pixels.
     ///
     /// # Shapes
-    /// - images: `[count, input, channels]`
-    /// - zeros: `[channels]`, what a tap sees outside of an image
+    /// - images: `[count, height_in, width_in, channels]`
+    /// - zeros: `[channels]`, what a tap reads outside of an image
     pub(super) fn of_taps(
         geometry: &Geometry,
         images: &'a [f32],
@@ -37,7 +38,8 @@ impl<'a> Rows<'a> {
         let channels = geometry.channels;
         let [height, width] = geometry.input;
         let [rows, columns] = geometry.output;
-        // The image of each pixel and where its window would begin without padding.
+        // The first row of each pixel's image among the rows of all images, and where the pixel's
+        // window would begin without padding.
         let origins = pixels.clone().map(|pixel| {
             let (row, column) = (pixel / columns, pixel % columns);
             let (image, row) = (row / rows, row % rows);
@@ -76,7 +78,7 @@ impl<'a> Rows<'a> {
         Self { slices, pixels }
     }
 
-    /// The values of all segments beside each other: im2col, for segments that are short.
+    /// The values of all segments side by side: im2col, for short segments.
     ///
     /// # Shapes
     /// - output: `[pixels, columns]`
@@ -94,15 +96,15 @@ impl<'a> Rows<'a> {
         self.pixels
     }
 
-    /// The pixels' values of each segment.
+    /// The slices of all pixels, segment by segment.
     pub(super) fn segments(&self) -> impl Iterator<Item = &[&'a [f32]]> + Clone {
         self.slices.chunks_exact(self.pixels.max(1))
     }
 
-    /// Columns of the matrix that can be applied.
+    /// Number of columns of a matrix that can multiply these pixels.
     ///
     /// # Panics
-    /// Panics where the pixels of a segment have different numbers of values.
+    /// Panics where the slices of a segment have different lengths.
     pub(super) fn columns(&self) -> usize {
         let lengths = self.segments().map(|segment| {
             let length = segment.first().map_or(0, |values| values.len());

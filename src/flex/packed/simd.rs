@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// What this machine has, detected once.
+/// The vector instructions of this machine, detected once.
 pub(super) static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Rows of a matrix that a product computes at a time: two vectors.

@@ -1,4 +1,4 @@
-//! The values of weights, to be packed.
+//! The values of weights, for packing.
 
 use burn::tensor::Tensor;
 
@@ -13,7 +13,7 @@ pub(super) fn matrix(tensor: Tensor<2>) -> Panels {
     Panels::new(&values(tensor), rows)
 }
 
-/// The values of a bias, or zeros.
+/// The values of a bias, or zeros without a bias.
 pub(super) fn bias(bias: Option<Tensor<1>>, filters: usize) -> Vec<f32> {
     bias.map_or_else(|| vec![0.0; filters], values)
 }

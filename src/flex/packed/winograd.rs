@@ -1,6 +1,6 @@
 //! Winograd's convolution F(2×2, 3×3) (Lavin and Gray 2015,
-//! [arXiv 1509.09308](https://arxiv.org/abs/1509.09308), section 4.1): 2×2 output pixels by 16
-//! products of channels in place of 36.
+//! [arXiv 1509.09308](https://arxiv.org/abs/1509.09308), section 4.1): a tile of 2×2 output pixels
+//! takes 16 products for each channel in place of 36.
 //!
 //! ```text
 //! Y = Aᵀ · ((G · g · Gᵀ) ⊙ (Bᵀ · d · B)) · A
@@ -18,23 +18,23 @@ use super::rows::Rows;
 use super::simd::{ARCH, PANEL};
 use crate::flex::geometry::Geometry;
 
-/// Products of a tile: a transformed tile has 4×4 values.
+/// The products of a tile: a transformed tile has 4×4 values.
 const PRODUCTS: usize = 16;
-/// Output pixels from which on the transformed weights, which are 16 / 9 of the others, are read
-/// often enough.
+/// The fewest output pixels for which transformed weights pay. They are 16 / 9 as many as the
+/// others, and must be read often enough.
 const WORTH_TRANSFORMING: usize = 256;
-/// Values of the input behind the output pixels that one thread computes together, at the most: four times
-/// as many are transformed ones, in scratch memory.
+/// The most input values of the output pixels that one thread computes together. Transformed, they
+/// are four times as many, in scratch memory.
 const MOST_VALUES: usize = 1 << 18;
 
-/// Filters as they multiply transformed tiles.
+/// Filters that are transformed, to multiply transformed tiles.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
-    /// For each of the products `[filters, channels]`.
+    /// One matrix `[filters, channels]` for each of the products.
     filters: [Panels; PRODUCTS],
 }
 
-/// Whether these filters are to be transformed for so many output pixels, of which each thread gets some.
+/// Whether transformed filters pay for this many output pixels, of which each thread gets some.
 pub(super) fn pays(geometry: &Geometry, pixels: usize) -> bool {
     let plain =
         geometry.kernel == [3, 3] && geometry.stride == [1, 1] && geometry.dilation == [1, 1];
@@ -46,7 +46,7 @@ pub(super) fn pays(geometry: &Geometry, pixels: usize) -> bool {
         && pixels / unit >= rayon::current_num_threads()
 }
 
-/// Output pixels of which threads get multiples: whole tiles, at all ends.
+/// Threads get multiples of this many output pixels, so that every tile is whole.
 pub(super) fn unit(geometry: &Geometry) -> usize {
     match geometry.output[0] % 2 {
         0 => 2 * geometry.output[1],
@@ -54,7 +54,7 @@ pub(super) fn unit(geometry: &Geometry) -> usize {
     }
 }
 
-/// Tiles of so many output pixels, which are multiples of [`unit`].
+/// Number of tiles of this many output pixels, a multiple of [`unit`].
 fn tiles(geometry: &Geometry, pixels: usize) -> usize {
     let [rows, columns] = geometry.output.map(|size| size.div_ceil(2));
     let units = pixels / unit(geometry);
@@ -64,17 +64,17 @@ fn tiles(geometry: &Geometry, pixels: usize) -> usize {
     }
 }
 
-/// Values of scratch memory for so many output pixels.
+/// Values of scratch memory for this many output pixels.
 pub(super) fn scratch(geometry: &Geometry, pixels: usize, threads: usize) -> usize {
     let tiles = tiles(geometry, pixels);
     PRODUCTS * tiles * (geometry.channels + threads * *PANEL)
 }
 
 impl Winograd {
-    /// Transforms filters of 3×3 weights.
+    /// Transforms filters of 3×3 weights, in f64.
     ///
     /// # Shapes
-    /// - filters: `[filters, 9 · channels]`, the channels of a tap beside each other
+    /// - filters: `[filters, 9 · channels]`, the channels of a tap side by side
     pub(super) fn new(filters: &Panels) -> Self {
         let channels = filters.columns() / 9;
         let mut transformed: [Vec<f32>; PRODUCTS] = Default::default();
@@ -101,7 +101,7 @@ impl Winograd {
     /// Computes the maps of the filters at some pixels.
     ///
     /// # Shapes
-    /// - images: `[count, input, channels]`
+    /// - images: `[count, height_in, width_in, channels]`
     /// - sums: `[panels, pixels, rows of a panel]`
     pub(super) fn multiply(
         &self,
@@ -197,9 +197,9 @@ fn weights([first, second, third]: [f64; 3]) -> [f64; 4] {
 struct Input<'a> {
     geometry: &'a Geometry,
     images: &'a [f32],
-    /// The first row of the output, of those of all images.
+    /// The first output row, counted over the rows of all images.
     first_row: usize,
-    /// The first tile behind that.
+    /// The first tile, counted from that row on.
     first_tile: usize,
     zeros: &'a [f32],
     transformed: &'a mut [f32],
@@ -262,7 +262,7 @@ fn transform_input<V: Copy>(
     subtract: impl Fn(V, V) -> V,
     add: impl Fn(V, V) -> V,
 ) -> [V; PRODUCTS] {
-    // Written out: what the compiler does not inline, it does not make vectors of.
+    // Written out: the compiler vectorizes only what it inlines.
     let line = |a: V, b: V, c: V, d: V| [subtract(a, c), add(b, c), subtract(c, b), subtract(b, d)];
     let columns = [
         line(tile(0), tile(4), tile(8), tile(12)),
