@@ -71,8 +71,8 @@ impl Network {
 pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     // These patterns change the names of the file to the names of the fields above. They apply in this order.
     let names = KeyRemapper::from_patterns(vec![
-        // The prefix state_dict. is of a checkpoint that holds more than weights, and the prefix module. is of
-        // a network that was trained on several devices.
+        // The prefix state_dict. is of a checkpoint that holds more than weights, and the prefix module. is
+        // of a network that was trained on several devices.
         (r"^(state_dict\.)?(module\.)?", ""),
         (r"^feat\.(\d+)\.0\.", "stages.$1.conv."),
         (r"^feat\.(\d+)\.1\.", "stages.$1.norm."),
@@ -92,9 +92,9 @@ pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
         let store = PytorchStore::from_file(path).remap(names);
         network.load_from(&mut store.map_indices_contiguous(false))?
     };
-    // Burn returns an error for a missing tensor, but not for a tensor that the network has no place for. Such
-    // a tensor shows that the file is of another network. The exception is PyTorch's count of batches, which
-    // Burn does not need.
+    // Burn returns an error for a missing tensor, but not for a tensor that the network has no place for.
+    // Such a tensor shows that the file is of another network. The exception is PyTorch's count of batches,
+    // which Burn does not need.
     let is_count = |name: &String| name.ends_with("num_batches_tracked");
     match loaded.unused.iter().find(|name| !is_count(name)) {
         Some(name) => Err(format!("the network has no place for {name}").into()),

@@ -17,7 +17,8 @@ pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `mallopt` takes plain numbers, and glibc locks what it changes.
     unsafe {
-        // Large blocks are not mapped separately. A separate mapping is returned to the system when it is freed.
+        // Large blocks are not mapped separately. A separate mapping is returned to the system when it is
+        // freed.
         libc::mallopt(libc::M_MMAP_MAX, 0);
         // Free memory at the end of the heap is not returned.
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);

@@ -89,7 +89,8 @@ impl ConvArgs {
             Variant::Dense => return Ok(None),
             Variant::Full => CoefficientsConfig::Full,
             Variant::Rank => match self.rank.unwrap_or(1.0) {
-                // The README of the reference implementation says the same. Its code builds two square factors.
+                // The README of the reference implementation says the same. Its code builds two square
+                // factors.
                 1.0 => CoefficientsConfig::Full,
                 ratio if ratio > 0.0 && ratio < 1.0 => CoefficientsConfig::RankRatio { ratio },
                 ratio => {

@@ -122,7 +122,8 @@ fn get(url: &str, start: u64) -> io::Result<Response<Body>> {
         Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
-            // The certificates of the system: a network with its own proxy adds the proxy's certificate there.
+            // The certificates of the system: a network with its own proxy adds the proxy's certificate
+            // there.
             .tls_config(
                 TlsConfig::builder()
                     .root_certs(RootCerts::PlatformVerifier)

@@ -221,8 +221,8 @@ impl DataLoader<ImageBatch> for EpochLoader {
         self.copy(self.part, device)
     }
 
-    /// burn-train divides `num_items` among devices and gives the rest to the last device. Here the begin of a
-    /// slice only tells which device it is for. Its images come from every batch, not from one range.
+    /// burn-train divides `num_items` among devices and gives the rest to the last device. Here the begin of
+    /// a slice only tells which device it is for. Its images come from every batch, not from one range.
     fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
         let length = self.num_items() / self.parts.count;
         self.copy(Some(start / length), &self.device)

@@ -106,8 +106,8 @@ impl File {
         Err(self.unexpected("X", array, "uint8 [32, 32, 3, N]"))
     }
 
-    /// The variable `y`. The digit 0 has the label 10 there, and becomes 0. The type of `y`, and whether `y` is
-    /// a column or a row, depend on the program that saved it.
+    /// The variable `y`. The digit 0 has the label 10 there, and becomes 0. The type of `y`, and whether `y`
+    /// is a column or a row, depend on the program that saved it.
     fn labels(&self) -> Result<Vec<u8>, Error> {
         let array = self.content.find_by_name("y");
         let unexpected = || self.unexpected("y", array, "numbers [N, 1]");
@@ -147,7 +147,8 @@ impl File {
     }
 }
 
-/// Whether a size is that of so many images. For a single image, programs leave out the last of the four sizes.
+/// Whether a size is that of so many images. For a single image, programs leave out the last of the four
+/// sizes.
 fn is_images(size: &[usize], images: usize) -> bool {
     size == [SIDE, SIDE, CHANNELS, images] || (images == 1 && size == [SIDE, SIDE, CHANNELS])
 }

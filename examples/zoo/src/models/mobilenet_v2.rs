@@ -38,8 +38,8 @@ impl MobileNetV2Config {
     /// Initialize the network.
     ///
     /// # Errors
-    /// The errors of [`ConvConfig::try_init`]. A constant rank above 8 is not an error for the narrowest layers,
-    /// which have 8×8 coefficients. The reference implementation allows it too.
+    /// The errors of [`ConvConfig::try_init`]. A constant rank above 8 is not an error for the narrowest
+    /// layers, which have 8×8 coefficients. The reference implementation allows it too.
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<MobileNetV2, Error> {
         let conv = |layer| try_init_conv(&config.conv, layer, device);
         let mut channels = STEM;
@@ -63,7 +63,8 @@ impl MobileNetV2Config {
     }
 }
 
-/// Initialize a layer and its normalization. The layer has no bias, because the normalization would subtract it.
+/// Initialize a layer and its normalization. The layer has no bias, because the normalization would subtract
+/// it.
 fn try_init_conv(
     policy: &ConvConfig,
     layer: Conv2dConfig,
@@ -79,9 +80,9 @@ fn try_init_conv(
     Ok(ConvNorm::new(conv?, device))
 }
 
-/// Initialize one of the narrowest layers, also with a constant rank above the size of its coefficient matrix.
-/// Such a rank has no use, so [`LinearConv2dConfig`] does not accept it. The reference implementation has it,
-/// and the paper counts its parameters.
+/// Initialize one of the narrowest layers, also with a constant rank above the size of its coefficient
+/// matrix. Such a rank has no use, so [`LinearConv2dConfig`] does not accept it. The reference implementation
+/// has it, and the paper counts its parameters.
 fn try_init_narrow(config: &LinearConv2dConfig, device: &Device) -> Result<LinearConv2d, Error> {
     let result = config.try_init(device);
     let (

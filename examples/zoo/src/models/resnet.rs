@@ -61,8 +61,8 @@ impl ResNetConfig {
     }
 }
 
-/// The residual blocks of a network: their kind, the width of the first stage, and the number of blocks in each
-/// stage. Each later stage has twice the width of the stage before, and its first block has stride 2.
+/// The residual blocks of a network: their kind, the width of the first stage, and the number of blocks in
+/// each stage. Each later stage has twice the width of the stage before, and its first block has stride 2.
 pub(super) struct Stages {
     pub block: Block,
     pub width: usize,

@@ -1,6 +1,6 @@
 //! SqueezeNet 1.1 for 32×32 images (Iandola et al. 2016,
-//! [arXiv 1602.07360](https://arxiv.org/abs/1602.07360)). The original has no batch normalization. It is added
-//! here, so that the network trains at the learning rate of the other networks.
+//! [arXiv 1602.07360](https://arxiv.org/abs/1602.07360)). The original has no batch normalization. It is
+//! added here, so that the network trains at the learning rate of the other networks.
 
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};

@@ -34,7 +34,7 @@ pub enum Layers {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationArg {
-    /// For each layer, the evaluation with fewer multiply-adds.
+    /// For each layer, the evaluation that is expected to be faster.
     Auto,
     /// Convolve with the primary filters, then combine their feature maps.
     Factored,

@@ -1,6 +1,6 @@
 //! VGG for 32×32 images (Simonyan and Zisserman 2014, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)),
-//! with batch normalization, as in the LinearConv paper. The VGG paper is older than batch normalization. With
-//! it, the deep networks of the family train from scratch.
+//! with batch normalization, as in the LinearConv paper. The VGG paper is older than batch normalization.
+//! With it, the deep networks of the family train from scratch.
 
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -19,8 +19,8 @@ const VGG13: &Stages = &[&[64; 2], &[128; 2], &[256; 2], &[512; 2], &[512; 2]];
 const VGG16: &Stages = &[&[64; 2], &[128; 2], &[256; 3], &[512; 3], &[512; 3]];
 const VGG19: &Stages = &[&[64; 2], &[128; 2], &[256; 4], &[512; 4], &[512; 4]];
 
-/// A network of the VGG family. The number in its name counts the layers of the original, which has three linear
-/// layers. This network has one linear layer, because 32×32 images leave one pixel of 512 features.
+/// A network of the VGG family. The number in its name counts the layers of the original, which has three
+/// linear layers. This network has one linear layer, because 32×32 images leave one pixel of 512 features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VggConfig {
     /// Eight convolutions, configuration A.
