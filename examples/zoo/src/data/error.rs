@@ -245,8 +245,8 @@ pub enum Error {
 
     /// There are too few images for every device to have an image of each batch.
     #[error(
-        "{found} training images are too few: one of {devices} devices has no image of a batch; \
-         use fewer --devices, a larger --batch-size or more images"
+        "no batch of {found} training images has an image for each of {devices} devices; use fewer \
+         --devices, a larger --batch-size or more images"
     )]
     TooFewForDevices {
         /// The number of images.
