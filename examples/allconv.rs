@@ -1,4 +1,4 @@
-//! The all convolutional net on 32×32 images: `cargo run --example allconv`.
+//! Trains the all-convolutional network All-CNN-C on 32×32 images: `cargo run --example allconv`.
 
 use std::process::ExitCode;
 

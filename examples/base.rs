@@ -1,4 +1,4 @@
-//! The baseline of the LinearConv paper on 32×32 images: `cargo run --example base`.
+//! Trains the baseline of the LinearConv paper on 32×32 images: `cargo run --example base`.
 
 use std::process::ExitCode;
 

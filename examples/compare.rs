@@ -1,4 +1,4 @@
-//! The variants of a network, trained alike:
+//! Trains the variants of a network with the same settings and prints one table:
 //! `cargo run --example compare -- --network base --dataset mnist-mini`.
 
 use std::process::ExitCode;

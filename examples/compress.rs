@@ -1,4 +1,4 @@
-//! A trained network made smaller, stage by stage:
+//! Compresses a trained network and tests it after every stage:
 //! `cargo run --example compress -- --network vgg11 --parameters 0.5`.
 
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
-//! torchvision's ResNet-18 for 224×224 images, made small:
-//! `cargo run --example imagenet -- resnet18.pth --parameters 0.5 photo.jpg`.
+//! Compresses torchvision's ResNet-18 for 224×224 images:
+//! `cargo run --example imagenet -- resnet18.pth --parameters 0.5`.
 //!
-//! The checkpoint is any state dict of that network. The script tests/interchange/checkpoints.py writes
-//! one of random weights.
+//! The checkpoint is any state dict of this network. The script tests/interchange/checkpoints.py writes a
+//! state dict of random weights.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,16 @@ use image::imageops::FilterType;
 use linearconv::{Calibration, Compression, Conv};
 
 const SIDE: usize = 224;
-/// What torchvision subtracts of each channel, and divides it by.
+/// torchvision subtracts the mean of each channel and divides by its standard deviation.
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
-/// Images that stand in for a user's own: the last layers have 49 pixels of each, for 512 filters.
+/// How many random images are used where the user gives no images. The last layers have 512 filters and see
+/// only 49 pixels of an image, so a few images are not enough.
 const RANDOM_IMAGES: usize = 32;
-/// Passes that are timed of each network, in turn.
+/// How many passes of each network are timed.
 const PASSES: usize = 21;
 
-/// The fields have torchvision's names.
+/// The fields have torchvision's names, so that few names of the checkpoint must be changed.
 #[derive(Module, Debug)]
 struct ResNet18 {
     conv1: Conv,
@@ -94,7 +95,7 @@ impl ResNet18 {
         }
     }
 
-    /// Class scores, `[batch, classes]`, of images, `[batch, 3, 224, 224]`.
+    /// Maps images, `[batch, 3, 224, 224]`, to class scores, `[batch, classes]`.
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let x = relu(self.bn1.forward(self.conv1.forward(images)));
         let layers = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
@@ -130,7 +131,7 @@ impl BasicBlock {
     }
 }
 
-/// The network with the weights of a state dict. Its classes follow from the file.
+/// The network with the weights of a state dict. The file decides the number of classes.
 fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
     let mut store = PytorchStore::from_file(path)
         .with_key_remapping(r"^module\.", "")
@@ -139,7 +140,8 @@ fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
         .map_indices_contiguous(false);
     let bias = burn::store::ModuleStore::get_tensor(&mut store, "fc.bias")?;
     let classes = bias.ok_or("no fc.bias: no state dict of ResNet-18")?.shape[0];
-    // A store that fails has filled a part of its network. This one is nobody's yet.
+    // A store that fails may leave a network with some of its tensors loaded. That is harmless here, because
+    // this network is new and is dropped on an error.
     let mut network = ResNet18::new(classes, device);
     let loaded = network.load_from(&mut store)?;
     let is_count = |name: &String| name.ends_with("num_batches_tracked");
@@ -149,10 +151,10 @@ fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
     }
 }
 
-/// An image as torchvision's weights expect it, `[1, 3, 224, 224]`.
+/// Reads an image in the form that torchvision's weights expect, `[1, 3, 224, 224]`.
 fn read_image(path: &Path, device: &Device) -> Result<Tensor<4>, Box<dyn Error>> {
     let image = image::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    // The square in the middle of the image at 256 pixels is 224 pixels wide.
+    // As torchvision does: scale to 256 pixels, then keep the 224×224 pixels in the middle.
     let image = image.resize_to_fill(256, 256, FilterType::Triangle);
     let image = image.crop_imm(16, 16, SIDE as u32, SIDE as u32).into_rgb8();
     let channel = |channel: usize| {
@@ -168,14 +170,14 @@ fn read_image(path: &Path, device: &Device) -> Result<Tensor<4>, Box<dyn Error>>
     ))
 }
 
-/// Makes torchvision's ResNet-18 small, and measures what that changes.
+/// Compress torchvision's ResNet-18, and measure how its scores and its speed change.
 #[derive(Parser)]
 struct Args {
-    /// A state dict of ResNet-18, of any number of classes.
+    /// A state dict of ResNet-18, with any number of classes.
     file: PathBuf,
-    /// Images to fit the layers by, 11 at least [default: 32 of random pixels].
+    /// Images to fit the layers to, 11 at least [default: 32 images of random pixels].
     images: Vec<PathBuf>,
-    /// The share of the weights of the convolutions to keep.
+    /// Keep this share of the weights of the convolutions.
     #[arg(long, default_value_t = 0.5)]
     parameters: f64,
 }
@@ -223,7 +225,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         (changed / all).sqrt()
     );
 
-    // In turn, so that both meet the same machine.
+    // The two networks take turns, so that a change of the machine's speed affects both.
     let networks = [("dense", &dense), ("small", &small)];
     let mut times = [const { Vec::new() }; 2];
     for _ in 0..PASSES {
@@ -252,7 +254,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// What Linux says of it.
+/// The peak memory of this process, as Linux reports it.
 fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM"));

@@ -1,4 +1,4 @@
-//! Someone else's weights in a network of your own, and the network made small:
+//! Loads a PyTorch checkpoint into a network of your own definition, and compresses the network:
 //! `cargo run --example import -- [FILE] --parameters 0.25 --out small.safetensors`.
 //!
 //! docs/import.md walks through it.
@@ -22,10 +22,10 @@ use linearconv::{Calibration, Compression, Conv, Plan};
 use linearconv_zoo::data::{DatasetName, ImageBatch, LoaderConfig, Loaders};
 use safetensors::SafeTensors;
 
-/// The weights that come with this example. PyTorch names them feat.0.0.weight to fc.bias.
+/// A checkpoint that is part of the repository. Its tensors have PyTorch's names, feat.0.0.weight to fc.bias.
 pub const DIGITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../import/digits.safetensors");
 
-/// The network of the checkpoint. Its fields have names of your own.
+/// The network of the checkpoint. Its fields may have any names.
 #[derive(Module, Debug)]
 pub struct Network {
     stages: [Stage; 4],
@@ -33,11 +33,11 @@ pub struct Network {
     head: Linear,
 }
 
-/// The compression looks for the normalization right behind its convolution, to learn which filters
-/// it makes large.
+/// A convolution and its normalization. The normalization must be the field right after the convolution:
+/// compression looks for it there, to learn which filters it scales up.
 #[derive(Module, Debug)]
 struct Stage {
-    conv: Conv, // in place of Conv2d, so that a compressed layer is fast too
+    conv: Conv, // in place of Conv2d, so that the compressed layer is also fast
     norm: BatchNorm,
 }
 
@@ -57,7 +57,7 @@ impl Network {
         }
     }
 
-    /// Class scores, `[batch, 10]`, of images, `[batch, 1, 32, 32]`.
+    /// Maps images, `[batch, 1, 32, 32]`, to class scores, `[batch, 10]`.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let features = self.stages.iter().fold(images, |x, stage| {
             let x = relu(stage.norm.forward(stage.conv.forward(x)));
@@ -67,20 +67,22 @@ impl Network {
     }
 }
 
-/// The network with the weights of a PyTorch checkpoint: .safetensors, or else .pt, .pth or .ckpt.
+/// The network with the weights of a PyTorch checkpoint: a .safetensors file, or a .pt, .pth or .ckpt file.
 pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
-    // From the names in the file to the fields above, one after the other.
+    // These patterns change the names of the file to the names of the fields above. They apply in this order.
     let names = KeyRemapper::from_patterns(vec![
-        // A checkpoint may hold more than weights, or be of a network trained on several devices.
+        // The prefix state_dict. is of a checkpoint that holds more than weights, and the prefix module. is
+        // of a network that was trained on several devices.
         (r"^(state_dict\.)?(module\.)?", ""),
         (r"^feat\.(\d+)\.0\.", "stages.$1.conv."),
         (r"^feat\.(\d+)\.1\.", "stages.$1.norm."),
         (r"^fc\.", "head."),
     ])?;
-    // A store that fails has filled a part of its network. This one is nobody's yet.
+    // A store that fails may leave a network with some of its tensors loaded. That is harmless here, because
+    // this network is new and is dropped on an error.
     let mut network = Network::new(device);
-    // The numbers of the names are right, so that no gaps are to be closed. `Conv` is an enum, whose
-    // variants the file does not name; for PyTorch's own format that is the default.
+    // The numbers in the names are already those of the fields, so Burn must not renumber them. `Conv` is an
+    // enum, and the file does not name its variants. `PytorchStore` skips variants by default.
     let loaded = if path.extension().is_some_and(|kind| kind == "safetensors") {
         let store = SafetensorsStore::from_file(path).remap(names);
         let store = store.with_from_adapter(PyTorchToBurnAdapter);
@@ -90,8 +92,9 @@ pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
         let store = PytorchStore::from_file(path).remap(names);
         network.load_from(&mut store.map_indices_contiguous(false))?
     };
-    // To Burn, only a missing tensor is an error. One without a place is a sign of another network,
-    // except for PyTorch's count of batches, which nothing here needs.
+    // Burn returns an error for a missing tensor, but not for a tensor that the network has no place for.
+    // Such a tensor shows that the file is of another network. The exception is PyTorch's count of batches,
+    // which Burn does not need.
     let is_count = |name: &String| name.ends_with("num_batches_tracked");
     match loaded.unused.iter().find(|name| !is_count(name)) {
         Some(name) => Err(format!("the network has no place for {name}").into()),
@@ -99,7 +102,7 @@ pub fn import(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     }
 }
 
-/// A plan that keeps a share of the weights of the convolutions, by what they answer to images.
+/// A plan that keeps a share of the weights of the convolutions, and fits their outputs for images.
 pub fn plan(
     network: &Network,
     images: &dyn DataLoader<ImageBatch>,
@@ -114,17 +117,17 @@ pub fn plan(
     Ok(compression.plan(network)?)
 }
 
-/// Under which name a file has the plan of its network.
+/// The name of the plan in the metadata of a file.
 const PLAN: &str = "plan";
 
-/// Writes a compressed network with its plan to one file. A file that is there is an error.
+/// Writes a compressed network with its plan to one file. It is an error if the file exists.
 pub fn save(network: &Network, plan: &Plan, path: &Path) -> Result<(), Box<dyn Error>> {
     let plan = serde_json::to_string(plan)?;
     let mut store = SafetensorsStore::from_file(path).metadata(PLAN, plan);
     Ok(network.save_into(&mut store)?)
 }
 
-/// The network of such a file. The plan gives its layers their sizes, then the weights fit.
+/// Reads a network that [`save`] wrote. The plan gives the layers their sizes, so that the weights fit.
 pub fn load(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     let bytes = std::fs::read(path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes)?;
@@ -135,7 +138,7 @@ pub fn load(path: &Path, device: &Device) -> Result<Network, Box<dyn Error>> {
     Ok(network)
 }
 
-/// The accuracy in percent, and how long the network takes for all images.
+/// The accuracy in percent, and the time that the network takes for all images.
 pub fn test(
     network: &Network,
     images: &dyn DataLoader<ImageBatch>,
@@ -145,14 +148,14 @@ pub fn test(
         let batch = batch?;
         let start = Instant::now();
         let classes = network.forward(batch.images).argmax(1).flatten(0, 1);
-        // To read a number is to wait for the device.
+        // Reading a number waits until the device has computed it.
         right += classes.equal(batch.labels).int().sum().into_scalar::<i64>();
         time += start.elapsed();
     }
     Ok((100.0 * right as f64 / images.num_items() as f64, time))
 }
 
-/// Images of digits that the network was trained on, and was not.
+/// The digits of mnist-mini: the training images of the network, and its test images.
 pub fn digits(device: &Device) -> Result<Loaders, Box<dyn Error>> {
     let config = LoaderConfig {
         batch_size: 50,
@@ -172,16 +175,16 @@ pub fn digits(device: &Device) -> Result<Loaders, Box<dyn Error>> {
     )?)
 }
 
-/// Imports a network and makes it small.
+/// Import a network and compress it.
 #[derive(Parser)]
 struct Args {
     /// A checkpoint: .safetensors, .pt, .pth or .ckpt.
     #[arg(default_value = DIGITS, hide_default_value = true)]
     file: PathBuf,
-    /// The share of the weights of the convolutions to keep.
+    /// Keep this share of the weights of the convolutions.
     #[arg(long, default_value_t = 0.25)]
     parameters: f64,
-    /// A file for the small network; it must not be there.
+    /// Write the compressed network to FILE, which must not exist.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -194,7 +197,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Device::default();
     let data = digits(&device)?;
     let report = |stage: &str, network: &Network| -> Result<(), Box<dyn Error>> {
-        // Other programs slow a pass down: the fastest of three tells most.
+        // Other programs can slow a pass down, so the fastest of three passes is reported.
         let (accuracy, mut time) = test(network, &*data.test)?;
         for _again in 0..2 {
             time = time.min(test(network, &*data.test)?.1);

@@ -1,4 +1,4 @@
-//! MobileNetV2 on 32×32 images: `cargo run --example mobilenet_v2`.
+//! Trains MobileNetV2 on 32×32 images: `cargo run --example mobilenet_v2`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! ResNet with 101 layers on 32×32 images: `cargo run --example resnet101`.
+//! Trains ResNet with 101 layers on 32×32 images: `cargo run --example resnet101`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! ResNet with 152 layers on 32×32 images: `cargo run --example resnet152`.
+//! Trains ResNet with 152 layers on 32×32 images: `cargo run --example resnet152`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! ResNet with 18 layers on 32×32 images: `cargo run --example resnet18`.
+//! Trains ResNet with 18 layers on 32×32 images: `cargo run --example resnet18`.
 
 use std::process::ExitCode;
 

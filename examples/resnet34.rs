@@ -1,4 +1,4 @@
-//! ResNet with 34 layers on 32×32 images: `cargo run --example resnet34`.
+//! Trains ResNet with 34 layers on 32×32 images: `cargo run --example resnet34`.
 
 use std::process::ExitCode;
 

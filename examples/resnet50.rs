@@ -1,4 +1,4 @@
-//! ResNet with 50 layers on 32×32 images: `cargo run --example resnet50`.
+//! Trains ResNet with 50 layers on 32×32 images: `cargo run --example resnet50`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! ResNeXt with 29 layers, 2×64d on 32×32 images: `cargo run --example resnext29`.
+//! Trains ResNeXt with 29 layers, 2×64d, on 32×32 images: `cargo run --example resnext29`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Devices of this process for runs of others:
+//! Lends the devices of this process to the runs of other processes:
 //! `cargo run --example serve --features remote -- --port 3000`.
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! SqueezeNet 1.1 on 32×32 images: `cargo run --example squeezenet`.
+//! Trains SqueezeNet 1.1 on 32×32 images: `cargo run --example squeezenet`.
 
 use std::process::ExitCode;
 

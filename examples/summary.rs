@@ -1,4 +1,5 @@
-//! Parameters and multiply-adds of every network and variant: `cargo run --example summary`.
+//! Prints the parameters and multiply-adds of every network and variant:
+//! `cargo run --example summary`.
 
 use std::process::ExitCode;
 

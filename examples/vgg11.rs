@@ -1,4 +1,4 @@
-//! VGG with 11 layers on 32×32 images: `cargo run --example vgg11 -- --variant rank --rank 1`.
+//! Trains VGG with 11 layers on 32×32 images: `cargo run --example vgg11 -- --variant rank --rank 1`.
 
 use std::process::ExitCode;
 

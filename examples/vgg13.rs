@@ -1,4 +1,4 @@
-//! VGG with 13 layers on 32×32 images: `cargo run --example vgg13`.
+//! Trains VGG with 13 layers on 32×32 images: `cargo run --example vgg13`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! VGG with 16 layers on 32×32 images: `cargo run --example vgg16`.
+//! Trains VGG with 16 layers on 32×32 images: `cargo run --example vgg16`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! VGG with 19 layers on 32×32 images: `cargo run --example vgg19`.
+//! Trains VGG with 19 layers on 32×32 images: `cargo run --example vgg19`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the convolutions of a network see of training images.
+//! Forward passes of training images through a network, before and after its compression.
 
 use burn::data::dataloader::DataLoader;
 use burn::tensor::Tensor;
@@ -8,8 +8,8 @@ use crate::Error;
 use crate::data::ImageBatch;
 use crate::models::Network;
 
-/// Runs batches of at least so many images through a network in its validation state, or all there
-/// are.
+/// Runs batches through a network in its validation state, and returns what its convolutions saw. Stops once
+/// the batches held at least `images` images, or at the last batch.
 ///
 /// # Errors
 /// [`Error::Training`] where a batch cannot be read.
@@ -29,11 +29,12 @@ pub fn calibrate<N: Network>(
     Ok(calibration)
 }
 
-/// A network whose normalization layers have statistics of so many training images, without labels
-/// and without a change of its weights: what compression has moved is normalized again.
+/// Estimates the statistics of all normalization layers anew, from up to 40 batches of training images. No
+/// labels are needed, and no weights change. Compression shifts the outputs of layers; the new statistics
+/// normalize the shifted outputs.
 ///
-/// Burn's running statistics forget a tenth at every batch, so forty batches leave a hundredth of
-/// what was there before.
+/// Burn's running statistics keep nine tenths of their value at each batch. After 40 batches, 0.9^40 or 1.5 %
+/// of the old value is left.
 ///
 /// # Errors
 /// [`Error::Training`] where a batch cannot be read.
@@ -46,11 +47,12 @@ pub fn normalize_again<N: Network>(
         let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
         network.forward(batch.images.autodiff());
     }
-    // The last update is made on the way to validation.
+    // Burn applies the last update of the statistics in `valid`.
     Ok(network.valid().train())
 }
 
-/// Images of the first batches, at least so many or all there are.
+/// The images of the first batches as one tensor, `[count, channels, height, width]`: at least `images` of
+/// them, or all if there are fewer.
 ///
 /// # Errors
 /// [`Error::Training`] where a batch cannot be read.

@@ -1,4 +1,4 @@
-//! What can go wrong in a run.
+//! Errors of a run.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,15 @@ use thiserror::Error;
 
 use crate::train::Diverged;
 
-/// Why a run ended without a result.
+/// The reason why a run ended without a result.
 #[derive(Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A layer or a compression refused its configuration.
+    /// A layer or a compression does not accept its configuration.
     #[error(transparent)]
     LinearConv(#[from] linearconv::Error),
 
-    /// Flags that do not go together, or not with the network.
+    /// Flags exclude each other, or the network does not accept them.
     #[error("{0}")]
     Flags(String),
 
@@ -22,42 +22,42 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] crate::data::Error),
 
-    /// The backend is not part of this binary.
+    /// The program was built without the backend.
     #[error(
         "backend `{name}` is not compiled in; run with `--features {name}`; \
          compiled in: {compiled_in}"
     )]
     BackendNotCompiled {
-        /// The backend, which is also the name of its feature.
+        /// The name of the backend, which is also the name of its feature.
         name: String,
-        /// Those that are.
+        /// The backends that the program was built with.
         compiled_in: String,
     },
 
     /// The machine has fewer devices.
     #[error("{}; there are\n{list}", absent(name, *count))]
     DeviceAbsent {
-        /// The device that was asked for, the first of several.
+        /// The device that was asked for, or the first of several.
         name: String,
-        /// How many were asked for.
+        /// The number of devices that were asked for.
         count: usize,
-        /// Those that are there, a line for each.
+        /// The devices that the machine has, one on each line.
         list: String,
     },
 
-    /// A device is there and does not work.
+    /// The machine has the device, but the device does not work.
     #[error("`{name}` does not work: {reason}")]
     Device {
         /// The device.
         name: String,
-        /// What its driver or its server said.
+        /// The message of its driver or its server.
         reason: String,
     },
 
-    /// The folder for results belongs to another run.
+    /// The folder for results holds another run.
     #[error(
-        "{} holds the results of another run, or one is at work there; give another --out-dir, \
-         go on with that run by --resume, or remove the folder",
+        "{} holds the results of another run, or another run writes to it; give another --out-dir, \
+         continue that run with --resume, or remove the folder",
         path.display()
     )]
     OutDirInUse {
@@ -70,7 +70,7 @@ pub enum Error {
     Resume {
         /// The folder of the run.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
@@ -79,7 +79,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
@@ -88,25 +88,25 @@ pub enum Error {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What Burn said.
+        /// The error of Burn.
         source: burn::store::RecordError,
     },
 
-    /// A file does not give the weights of the network.
+    /// A file does not hold the weights of the network.
     #[error("{}: {source}", path.display())]
     Load {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: Box<crate::weights::Error>,
     },
 
-    /// A network could not be written for others.
+    /// A network could not be exported.
     #[error("{}: {reason}", path.display())]
     Export {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
@@ -115,36 +115,39 @@ pub enum Error {
     Image {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the image decoder.
         source: image::ImageError,
     },
 
-    /// The optimizer or its schedule refused its configuration.
+    /// The optimizer or its schedule does not accept its configuration.
     #[error("invalid recipe: {0}")]
     Recipe(String),
 
-    /// The loss has grown beyond what any later step comes back from, or is no number.
+    /// The loss has grown too large for training to recover, or the loss is not a number.
     #[error(
         "training has diverged in epoch {epoch}: {diverged}; {}",
         match kept {
-            Some(path) => format!("{} is from before; try a lower --lr", path.display()),
+            Some(path) => format!(
+                "{} holds the weights of the epoch before; try a lower --lr",
+                path.display()
+            ),
             None => "no epoch was finished before; try a lower --lr".into(),
         }
     )]
     Diverged {
-        /// The epoch.
+        /// The epoch in which the loss diverged.
         epoch: usize,
         /// The loss, and the learning rate.
         diverged: Diverged,
-        /// The weights of the last epoch that was finished.
+        /// The file with the weights of the last finished epoch.
         kept: Option<PathBuf>,
     },
 
-    /// Training was stopped from outside.
+    /// The user or the system stopped the training.
     #[error("training was interrupted")]
     Interrupted,
 
-    /// Training ended early.
+    /// Training ended with an error.
     #[error("training ended early: {0}")]
     Training(String),
 
@@ -153,7 +156,7 @@ pub enum Error {
     Figure {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -161,6 +164,6 @@ pub enum Error {
 fn absent(name: &str, count: usize) -> String {
     match count {
         1 => format!("`{name}` is not there"),
-        count => format!("there are not {count} devices from `{name}` on"),
+        count => format!("there are fewer than {count} devices, counted from `{name}`"),
     }
 }

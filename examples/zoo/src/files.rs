@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Files that are written completely or not at all.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::Error;
 /// Reads a value from JSON.
 ///
 /// # Errors
-/// Names the file.
+/// [`Error::Io`], which names the file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let json = fs::read(path);
     json.and_then(|json| serde_json::from_slice(&json).map_err(io::Error::from))
@@ -22,13 +22,13 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         })
 }
 
-/// Behind the name of a file that is not yet whole.
+/// The extension that a file has until it is complete.
 pub(crate) const PART: &str = "part";
 
-/// Writes a value as JSON: all of it, or nothing.
+/// Writes a value as JSON. On an error no incomplete file is left.
 ///
 /// # Errors
-/// Names the file.
+/// [`Error::Io`], which names the file.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let json = serde_json::to_string_pretty(value).map_err(io::Error::from);
     let written = json.and_then(|json| write(path, (json + "\n").as_bytes()));
@@ -38,15 +38,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     })
 }
 
-/// Writes bytes: all of them, or nothing.
+/// Writes bytes to a file of another name, and renames it once it is complete.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_added_extension(PART);
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
     written.inspect_err(|_| {
-        // It may be what fills the disk.
+        // On a full disk, the incomplete file may be what fills it.
         let _ = fs::remove_file(&part);
     })
 }

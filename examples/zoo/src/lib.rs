@@ -1,6 +1,6 @@
 //! The networks, data sets and training loop of `linearconv`'s examples.
 //!
-//! The example of a network is one call of [`run`] with its [name](models::NetworkName).
+//! The example of a network is one call of [`run`] with the network's [name](models::NetworkName).
 
 #![warn(missing_docs)]
 

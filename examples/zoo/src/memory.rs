@@ -1,26 +1,28 @@
-//! Memory that a training step frees stays with the process, for the next step.
+//! Memory that one training step frees is kept for the next step.
 
-/// Lets glibc keep what is freed, instead of giving it back to the system.
+/// Makes glibc keep freed memory, instead of returning it to the system.
 ///
-/// A training step asks for the same memory as the step before. Given back in between, every page of it is
-/// faulted in and set to zero anew: a sixth of a step of ResNet-18 on two cores. Whether glibc gives it back
-/// depends on what happens to lie above it, so that the same program is fast in one run and slow in the
-/// next. The process then keeps the most that it ever had. On other systems this does nothing.
+/// A training step needs the same memory as the step before. If glibc returns the memory in between, the
+/// system must map every page again and set it to zero. That takes a sixth of a step of ResNet-18 on two
+/// cores. Whether glibc returns a block depends on what lies above the block in the heap, so the same program
+/// can be fast in one run and slow in the next. After this call the process keeps the most memory that it
+/// ever had. On systems without glibc the call does nothing.
 ///
-/// It is for the `main` of a program, before it computes: how a program takes its memory is not for
-/// libraries to choose, and so `linearconv` does not. A program of your own that trains on the flex backend
-/// makes the same calls, or takes an allocator that keeps memory, such as `mimalloc` with
-/// `MIMALLOC_PURGE_DELAY=-1` in its environment. Without either, `MALLOC_MMAP_MAX_=0
-/// MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=67108864` in the environment do it for one run.
+/// Call it in the `main` of a program, before the program computes. A library should not choose how a program
+/// manages its memory, so `linearconv` itself does not make these calls. A program of your own that trains on
+/// the flex backend can make the same calls, or use an allocator that keeps memory, such as `mimalloc` with
+/// `MIMALLOC_PURGE_DELAY=-1` in the environment. Without a change of the program, the variables
+/// `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=67108864` have the same effect.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `mallopt` takes plain numbers, and glibc locks what it changes.
     unsafe {
-        // No block is a mapping of its own, which goes back to the system once it is freed.
+        // Large blocks are not mapped separately. A separate mapping is returned to the system when it is
+        // freed.
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        // What is free at the end of the heap stays.
+        // Free memory at the end of the heap is not returned.
         libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
-        // And the heap grows by much at a time.
+        // The heap grows in large pieces.
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
 }

@@ -1,11 +1,11 @@
-//! Lines for a person. Whoever reads them may go away at any time, as `head` does, and that ends no
+//! Output for people. The reader may close the output at any time, as `head` does. That does not end a
 //! training.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// Writes a line to the standard error, if somebody still reads it.
+/// Writes a line to the standard error. Ignores a standard error that is closed.
 macro_rules! say {
     ($($argument:tt)*) => {{
         use std::io::Write as _;
@@ -14,7 +14,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Prints a result, or what went wrong, and says so to the operating system.
+/// Prints a result or an error, and returns the exit code of the program.
 pub fn exit<T: Display, E: Display>(result: Result<T, E>) -> ExitCode {
     match result {
         Ok(result) => print(&result, &mut io::stdout()),
@@ -25,7 +25,7 @@ pub fn exit<T: Display, E: Display>(result: Result<T, E>) -> ExitCode {
     }
 }
 
-/// Whoever has closed the output has seen enough. That it could not be written is a failure.
+/// Prints a result. An output that its reader has closed is a success. Any other error is a failure.
 fn print(result: &impl Display, output: &mut impl Write) -> ExitCode {
     let written = write!(output, "{result}").and_then(|()| output.flush());
     match written {

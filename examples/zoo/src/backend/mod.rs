@@ -1,4 +1,4 @@
-//! The choice of a device among those of the backends that are compiled in.
+//! Backends and their devices, by the names of the command line.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -27,13 +27,13 @@ use crate::value_name::value_name;
 pub enum Backend {
     /// CPU, pure Rust; always compiled in.
     Flex,
-    /// CPU, Burn's former default, which Burn has deprecated; needs `--features ndarray`.
+    /// CPU, a backend that Burn has deprecated; needs `--features ndarray`.
     Ndarray,
     /// GPU through Vulkan, Metal, DirectX or WebGPU; needs `--features wgpu`.
     Wgpu,
     /// NVIDIA GPU; needs `--features cuda`.
     Cuda,
-    /// The devices of another process, by its address; needs `--features remote`.
+    /// The devices of another process, given by its address; needs `--features remote`.
     Remote,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    /// Whether this binary was built with the backend.
+    /// Whether the program was built with this backend.
     pub fn is_compiled_in(self) -> bool {
         match self {
             Self::Flex => true,
@@ -55,7 +55,7 @@ impl Backend {
         }
     }
 
-    /// Whether operations run later than they are called, so that to read a value is to wait.
+    /// Whether operations run after their call has returned, so that reading a value waits for them.
     pub fn is_asynchronous(self) -> bool {
         !matches!(self, Self::Flex | Self::Ndarray)
     }
@@ -67,8 +67,8 @@ impl Backend {
     }
 }
 
-/// Where to compute: a backend and, after a colon, which of its devices. `flex`, `wgpu`, `wgpu:1`,
-/// `cuda:0`, `remote:ws://192.0.2.1:3000`.
+/// A device by name: a backend and, after a colon, the number or the address of the device. For example
+/// `flex`, `wgpu`, `wgpu:1`, `cuda:0`, `remote:ws://192.0.2.1:3000`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceName {
@@ -80,11 +80,11 @@ pub struct DeviceName {
 /// Which device of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Place {
-    /// The one that the backend prefers.
+    /// The device that the backend prefers.
     Preferred,
-    /// By its place in the list of devices.
+    /// The device at this place in the list of devices.
     Index(usize),
-    /// Those of the server at this address.
+    /// The devices of the server at this address.
     Address(String),
 }
 
@@ -118,7 +118,7 @@ impl FromStr for DeviceName {
         };
         let backend = Backend::from_str(name, false).map_err(|_| {
             let compiled_in = Backend::compiled_in().join(", ");
-            format!("no backend `{name}`; compiled in: {compiled_in}; `--backend list` tells more")
+            format!("no backend `{name}`; compiled in: {compiled_in}; `--backend list` prints all devices")
         })?;
         let place = match (backend, place) {
             (Backend::Remote, Some(address)) if address.starts_with("ws://") => {
@@ -151,21 +151,21 @@ impl From<DeviceName> for String {
 }
 
 impl DeviceName {
-    /// The device, ready to compute.
+    /// Opens the device.
     ///
     /// # Errors
-    /// As [`devices`](Self::devices).
+    /// The errors of [`devices`](Self::devices).
     pub fn device(&self) -> Result<Device, Error> {
         Ok(self.devices(1)?.remove(0))
     }
 
-    /// As many devices, the named one and those after it in the list, ready to compute. A CPU
-    /// stands for any number of devices, which then share its cores.
+    /// Opens `count` devices: the named device and the devices after it in the list. A CPU stands for any
+    /// number of devices, which all use its cores.
     ///
     /// # Errors
-    /// - [`Error::BackendNotCompiled`] where the binary was built without the backend.
-    /// - [`Error::DeviceAbsent`] where there are fewer devices.
-    /// - [`Error::Device`] where a device is there and does not work.
+    /// - [`Error::BackendNotCompiled`] if the program was built without the backend.
+    /// - [`Error::DeviceAbsent`] if there are fewer devices.
+    /// - [`Error::Device`] if a device exists but does not work.
     pub fn devices(&self, count: usize) -> Result<Vec<Device>, Error> {
         let Self { backend, place } = self;
         if !backend.is_compiled_in() {
@@ -200,10 +200,10 @@ impl DeviceName {
         wanted.into_iter().map(open).collect()
     }
 
-    /// What a device of this name is, in words.
+    /// Describes a device of this name in words.
     ///
     /// # Errors
-    /// [`Error::Device`] where it does not work.
+    /// [`Error::Device`] if the device does not work.
     pub fn describe(&self, device: &Device) -> Result<String, Error> {
         describe(self.backend, device).map_err(|reason| Error::Device {
             name: self.to_string(),
@@ -212,7 +212,7 @@ impl DeviceName {
     }
 }
 
-/// Which backends are compiled in and which devices are there, a line for each.
+/// The backends that are compiled in, and the devices that exist, one on each line.
 pub fn list() -> String {
     let mut lines = Vec::new();
     for backend in Backend::value_variants() {
@@ -245,7 +245,7 @@ pub fn list() -> String {
     lines.join("\n")
 }
 
-/// The devices of a backend that is compiled in; the first is the one that it prefers.
+/// The devices of a backend that is compiled in. The first is the device that the backend prefers.
 fn found(backend: Backend) -> Vec<Device> {
     match backend {
         Backend::Flex => vec![Device::flex()],
@@ -263,7 +263,7 @@ fn found(backend: Backend) -> Vec<Device> {
     }
 }
 
-/// What a device is, in words, or why it does not work.
+/// Describes a device in words. The error is the reason why the device does not work.
 fn describe(backend: Backend, device: &Device) -> Result<String, String> {
     match backend {
         #[cfg(feature = "wgpu")]
@@ -279,7 +279,7 @@ fn describe(backend: Backend, device: &Device) -> Result<String, String> {
     }
 }
 
-/// Makes a device that was found ready to compute, where it needs that.
+/// Initializes a device, if its backend needs that. The error is the reason why the device does not work.
 fn open(backend: Backend, device: Device) -> Result<Device, String> {
     match backend {
         #[cfg(feature = "wgpu")]
@@ -290,8 +290,8 @@ fn open(backend: Backend, device: Device) -> Result<Device, String> {
     }
 }
 
-/// Reads the name of a device on the command line, where `list` prints what there is and ends the
-/// program, as `--help` does.
+/// Reads the name of a device from the command line. The name `list` prints all devices and ends the program,
+/// as `--help` does.
 #[derive(Clone)]
 pub struct DeviceNameParser;
 
@@ -312,7 +312,7 @@ impl TypedValueParser for DeviceNameParser {
     }
 }
 
-/// A text that clap prints as it prints a help text: to stdout, and then it ends the program.
+/// Makes clap print a text as it prints a help text: to stdout, and then the program ends.
 fn as_help(text: String) -> clap::Error {
     let help = clap::Command::new("list").override_help(text + "\n");
     match help.try_get_matches_from(["list", "--help"]) {

@@ -1,4 +1,4 @@
-//! Devices of another process, on this or another machine.
+//! Devices of another process, on this machine or on another machine.
 
 use burn::remote::RemoteHost;
 use burn::server::{RemoteServer, WebSocketTransport};
@@ -7,7 +7,7 @@ use burn::tensor::Device;
 /// The first `count` devices of the server at an address.
 ///
 /// # Errors
-/// Why there is no connection, or how many devices there are.
+/// The reason why there is no connection, or the number of devices if the server has fewer.
 pub(super) fn devices(address: &str, count: usize) -> Result<Vec<Device>, String> {
     let host = RemoteHost::websocket(address);
     let devices = host.devices().map_err(|error| error.to_string())?;
@@ -19,10 +19,10 @@ pub(super) fn devices(address: &str, count: usize) -> Result<Vec<Device>, String
     Ok(devices.into_iter().take(count).collect())
 }
 
-/// Serves devices on a port of every network of this machine, until the process is ended.
+/// Serves devices on a port, on all networks of this machine, until the process ends.
 ///
 /// # Errors
-/// Why the port cannot be served.
+/// The reason why the port cannot be served.
 pub(crate) fn serve(devices: Vec<Device>, port: u16) -> Result<(), String> {
     let server = RemoteServer::new(devices);
     let served = server.serve(WebSocketTransport::new(port));

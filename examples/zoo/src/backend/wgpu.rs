@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::wgpu::wgpu::{AdapterInfo, DeviceType as Kind};
 use burn::tensor::{Device, DeviceKind, DeviceType};
 
-/// More adapters of one kind than a machine has.
+/// An upper bound for the number of adapters of one kind in a machine.
 const MOST_OF_A_KIND: usize = 16;
 
-/// The adapters, GPUs of their own ahead of others and software renderers last.
+/// All adapters: discrete GPUs first, software renderers last.
 pub(super) fn found() -> Vec<Device> {
     let mut devices = Device::enumerate(DeviceType::Wgpu).into_vec();
     let ranks = kinds();
@@ -16,7 +16,7 @@ pub(super) fn found() -> Vec<Device> {
     devices
 }
 
-/// The names that Burn has for adapters, best first.
+/// The names that Burn has for adapters, the best adapters first.
 fn kinds() -> Vec<DeviceKind> {
     let indexed = [
         DeviceKind::DiscreteGpu,
@@ -35,11 +35,11 @@ fn is(device: &Device, kind: &DeviceKind) -> bool {
 /// Name, kind, graphics API and driver of an adapter.
 ///
 /// # Errors
-/// Why it cannot be opened.
+/// The reason why the adapter cannot be opened.
 pub(super) fn describe(device: &Device) -> Result<String, String> {
     let info = adapter(device)?;
     let kind = match info.device_type {
-        Kind::DiscreteGpu => "GPU of its own",
+        Kind::DiscreteGpu => "discrete GPU",
         Kind::IntegratedGpu => "integrated GPU",
         Kind::VirtualGpu => "virtual GPU",
         Kind::Cpu => "software renderer on the CPU",
@@ -57,10 +57,10 @@ pub(super) fn describe(device: &Device) -> Result<String, String> {
     ))
 }
 
-/// The device, initialized; says so where it is a software renderer.
+/// Initializes a device. Prints a warning if the device is a software renderer.
 ///
 /// # Errors
-/// Why it cannot be opened.
+/// The reason why the device cannot be opened.
 pub(super) fn open(device: Device) -> Result<Device, String> {
     let info = adapter(&device)?;
     if info.device_type == Kind::Cpu {
@@ -72,7 +72,7 @@ pub(super) fn open(device: Device) -> Result<Device, String> {
     Ok(device)
 }
 
-/// Initializes an adapter, once in a process, and says what it is.
+/// Initializes an adapter, only once in a process, and returns its description.
 fn adapter(device: &Device) -> Result<AdapterInfo, String> {
     static OPENED: Mutex<Vec<(DeviceKind, AdapterInfo)>> = Mutex::new(Vec::new());
 

@@ -1,4 +1,4 @@
-//! The devices of a training.
+//! The devices that a training uses.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ use crate::Error;
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Parallel {
-    /// The first device adds up the gradients of all and makes the step.
+    /// The first device adds up the gradients of all devices and makes the step.
     Multi,
-    /// Every device makes the step, with gradients that all have reduced; needs cuda.
+    /// The devices reduce their gradients together, and every device makes the step; needs cuda.
     Ddp,
 }
 
-/// Where a training computes.
+/// The devices of a training, and how they work together.
 pub(crate) struct Workplace {
     pub(crate) devices: Vec<Device>,
     pub(crate) parallel: Parallel,
-    /// The least time between two readings of a device.
+    /// The shortest time between two readings of a device.
     pub(crate) reading_interval: Duration,
 }
 
 impl Workplace {
-    /// So many devices from the named one on.
+    /// Opens `count` devices, the named device first.
     ///
     /// # Errors
-    /// Those of [`DeviceName::devices`], and [`Error::Flags`] where the devices cannot train that way.
+    /// The errors of [`DeviceName::devices`], and [`Error::Flags`] if the devices cannot train together in
+    /// this way.
     pub(crate) fn new(name: &DeviceName, count: usize, parallel: Parallel) -> Result<Self, Error> {
         if parallel == Parallel::Ddp && name.backend != Backend::Cuda {
             let reason = format!(
@@ -43,15 +44,15 @@ impl Workplace {
             return Err(Error::Flags(reason));
         }
         if count > 1 && name.backend == Backend::Remote {
-            // The server loses them at random, and the run then waits for ever.
+            // The server loses such tensors at random, and the run then waits for ever.
             let reason = "--devices: Burn 0.22 loses tensors that move between two devices of a \
-                          server; train on one of them";
+                          server; train on one device of the server";
             return Err(Error::Flags(reason.into()));
         }
         Ok(Self {
             devices: name.devices(count)?,
             parallel,
-            // A CPU is never waited for. On others, as often as a person reads.
+            // Reading from a CPU does not wait. On other devices once a second is often enough for a person.
             reading_interval: match name.backend.is_asynchronous() {
                 true => Duration::from_secs(1),
                 false => Duration::ZERO,
@@ -59,7 +60,7 @@ impl Workplace {
         })
     }
 
-    /// The device that validates and tests.
+    /// The device for validation and test.
     pub(crate) fn main(&self) -> &Device {
         &self.devices[0]
     }
@@ -71,7 +72,7 @@ impl Workplace {
             (_, Parallel::Multi) => {
                 ExecutionStrategy::multi(devices().collect(), MultiDeviceOptim::OptimMainDevice)
             }
-            // A sum, as with `multi`: every loss is weighted by its share of the batch.
+            // A sum, as with `multi`: every loss is weighted by its fraction of the batch.
             (_, Parallel::Ddp) => ExecutionStrategy::ddp(
                 devices().collect(),
                 DistributedConfig {

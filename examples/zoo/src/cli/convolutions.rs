@@ -1,4 +1,4 @@
-//! The flags of convolutions.
+//! The flags that describe the convolutions of a network.
 
 use std::fmt;
 
@@ -9,29 +9,29 @@ use super::values::share;
 use crate::models::{EvaluationArg, Layers, NetworkName, Variant};
 use crate::value_name::value_name;
 
-/// What the convolutions are.
+/// The kind of convolutions that a network has.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
 pub struct ConvArgs {
-    /// What the convolutions are.
+    /// The kind of convolutions.
     #[arg(long, value_enum, default_value = "full")]
     pub variant: Variant,
 
-    /// With `rank`: the rank as a share of the primary filters, where 1 is the full matrix
-    /// [default: 1]. With `low-rank`: the rank of every layer [default: 10,
-    /// but 8 for squeezenet, whose narrowest layers allow no more].
+    /// With `rank`: the rank divided by the number of primary filters; 1 is the full matrix
+    /// [default: 1]. With `low-rank`: the rank of every layer [default: 10; 8 for squeezenet,
+    /// whose narrowest layers allow no higher rank].
     #[arg(long, value_name = "R")]
     pub rank: Option<f64>,
 
-    /// With `sparse`: the share of coefficients to prune [default: 0.25].
+    /// With `sparse`: the fraction of the coefficients to prune [default: 0.25].
     #[arg(long, value_name = "S")]
     pub sparsity: Option<f64>,
 
-    /// The share of primary channels of LinearConv layers; the other input channels are combined
-    /// with them [default: 1, as in the paper].
+    /// The fraction of input channels that are primary; LinearConv layers add the other channels
+    /// onto them [default: 1, as in the paper].
     #[arg(long, value_name = "C", value_parser = share)]
     pub channel_ratio: Option<f64>,
 
-    /// Which convolutions are LinearConv layers.
+    /// Which convolutions become LinearConv layers.
     #[arg(long, value_enum, default_value = "auto")]
     pub layers: Layers,
 
@@ -41,7 +41,7 @@ pub struct ConvArgs {
 }
 
 impl ConvArgs {
-    /// A variant with its usual rank or sparsity.
+    /// A variant with its default rank or sparsity.
     pub fn new(variant: Variant) -> Self {
         Self {
             variant,
@@ -56,7 +56,7 @@ impl ConvArgs {
     /// The convolutions that the flags describe.
     ///
     /// # Errors
-    /// A message, if the variant does not take a flag that is there or not its value.
+    /// A message, if the variant does not accept one of the flags or the value of a flag.
     pub fn policy(&self, network: NetworkName) -> Result<ConvConfig, String> {
         let Some(coefficients) = self.coefficients(network)? else {
             return Ok(ConvConfig::dense());
@@ -74,7 +74,7 @@ impl ConvArgs {
     /// The coefficients that the flags describe; none for dense convolutions.
     ///
     /// # Errors
-    /// As [`policy`](Self::policy).
+    /// The errors of [`policy`](Self::policy).
     pub fn coefficients(&self, network: NetworkName) -> Result<Option<CoefficientsConfig>, String> {
         if self.rank.is_some() && !matches!(self.variant, Variant::Rank | Variant::LowRank) {
             return Err("--rank goes with --variant rank or low-rank".into());
@@ -89,12 +89,13 @@ impl ConvArgs {
             Variant::Dense => return Ok(None),
             Variant::Full => CoefficientsConfig::Full,
             Variant::Rank => match self.rank.unwrap_or(1.0) {
-                // As the reference's README promises; its code builds two square factors.
+                // The README of the reference implementation says the same. Its code builds two square
+                // factors.
                 1.0 => CoefficientsConfig::Full,
                 ratio if ratio > 0.0 && ratio < 1.0 => CoefficientsConfig::RankRatio { ratio },
                 ratio => {
                     return Err(format!(
-                        "--rank {ratio}: with --variant rank, a share above 0 and at most 1"
+                        "--rank {ratio}: with --variant rank, a number above 0 and at most 1"
                     ));
                 }
             },
@@ -119,7 +120,7 @@ impl ConvArgs {
         }))
     }
 
-    /// The variant and its number in a word, for the name of a folder and of a row.
+    /// The variant and its number in one word, for the name of a folder or of a row.
     pub fn slug(&self) -> String {
         let mut slug = value_name(&self.variant);
         if let Some(number) = self.rank.or(self.sparsity) {
@@ -132,7 +133,7 @@ impl ConvArgs {
     }
 }
 
-/// All that the flags say.
+/// All values of the flags.
 impl fmt::Display for ConvArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.slug())?;

@@ -1,13 +1,13 @@
-//! The flags of weights that come in and go out.
+//! The flags that load, use and export weights.
 
 use std::path::PathBuf;
 
-/// What comes in and goes out.
+/// The files that are loaded and exported.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct FileArgs {
     /// Start from the weights of FILE: burnpack, SafeTensors, or a checkpoint of PyTorch or of the
-    /// reference implementation. Its content says the kind and the rank of every layer, and how many
-    /// classes and channels there are. With --evaluate, --predict or --export nothing is trained.
+    /// reference implementation. The file decides the kind and the rank of every layer, and the
+    /// numbers of classes and channels. With --evaluate, --predict or --export nothing is trained.
     #[arg(long, value_name = "FILE", conflicts_with_all = CONVOLUTIONS)]
     pub load: Option<PathBuf>,
 
@@ -15,24 +15,25 @@ pub struct FileArgs {
     #[arg(long, requires = "load")]
     pub evaluate: bool,
 
-    /// Print the three likeliest classes of images (PNG or JPEG, of any size, in colour or grey).
+    /// Print the three likeliest classes of each image (PNG or JPEG, any size, colour or grey).
     #[arg(long, value_name = "IMAGE", num_args = 1.., requires = "load")]
     pub predict: Vec<PathBuf>,
 
-    /// Write the network to FILE: `.safetensors`, or `.onnx` with `--features onnx`.
+    /// Write the network to FILE, whose name ends in `.safetensors`, or in `.onnx` with
+    /// `--features onnx`.
     #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
 
-    /// With --export: dense convolutions in place of primary filters and coefficients.
+    /// With --export: write dense convolutions in place of primary filters and coefficients.
     #[arg(long, requires = "export")]
     pub dense: bool,
 
-    /// With --export: replace FILE if it is there.
+    /// With --export: replace FILE if it exists.
     #[arg(long, requires = "export")]
     pub force: bool,
 }
 
-/// The flags that a file of weights answers.
+/// The flags that a file of weights makes needless.
 const CONVOLUTIONS: [&str; 5] = ["variant", "rank", "sparsity", "channel_ratio", "layers"];
 
 impl FileArgs {

@@ -1,4 +1,4 @@
-//! The command line that every network shares.
+//! The command line that all networks have in common.
 
 mod convolutions;
 mod files;
@@ -21,28 +21,28 @@ use crate::models::NetworkName;
 #[derive(Parser, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// What the convolutions are.
+    /// The kind of convolutions.
     #[command(flatten)]
     pub conv: ConvArgs,
 
-    /// How the network is trained, and on what.
+    /// The data, the recipe and the devices of the training.
     #[command(flatten)]
     pub training: TrainingArgs,
 
-    /// What comes in and goes out.
+    /// The files that are loaded and exported.
     #[command(flatten)]
     pub files: FileArgs,
 
-    /// Continue the run whose results are in DIR from its last whole checkpoint, with its settings, or
-    /// start it over where no epoch was finished; on other devices where --backend, --devices or
-    /// --parallel says so. On as many threads the result is that of a run without interruption. It has
-    /// the epochs that it was planned for: its learning rate falls to nothing by their end, so a longer
-    /// training is a new run.
+    /// Continue the run whose results are in DIR, with its settings. It continues from its last
+    /// complete checkpoint, or starts over if no epoch was finished. --backend, --devices and --parallel
+    /// move it to other devices. With the same number of threads the result is that of an
+    /// uninterrupted run. The number of epochs cannot change, because the learning rate falls to zero
+    /// at the last epoch: a longer training is a new run.
     #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
 
-/// The flags that a run keeps: what it resumes has them already.
+/// The flags that exclude --resume, because a resumed run has kept its settings.
 const SETTINGS: [&str; 20] = [
     "variant",
     "rank",
@@ -67,8 +67,8 @@ const SETTINGS: [&str; 20] = [
 ];
 
 impl Args {
-    /// Reads the command line of a network's example; on a mistake prints a message and exits, as
-    /// clap does.
+    /// Reads the command line of a network's example. If the command line is wrong, prints a message and
+    /// exits, as clap does.
     pub fn read(network: NetworkName) -> Self {
         let args = Self::parse();
         if let Err(message) = args.conv.coefficients(network) {
@@ -206,7 +206,7 @@ mod tests {
         let places = [
             "resume", "backend", "devices", "parallel", "help", "export", "dense", "force",
         ];
-        // Those that go with --load.
+        // The flags that require --load.
         let places = [&places[..], &["evaluate", "predict"]].concat();
         for arg in Args::command().get_arguments() {
             let id = arg.get_id().as_str();

@@ -1,4 +1,4 @@
-//! The flags of training.
+//! The flags that describe a training.
 
 use std::path::PathBuf;
 
@@ -12,35 +12,34 @@ use crate::data::DatasetName;
 use crate::models::{NetworkConfig, NetworkName};
 use crate::train::{Recipe, RecipeName};
 
-/// How a network is trained, and on what.
+/// The data, the recipe and the devices of a training.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
 pub struct TrainingArgs {
     /// The data set.
     #[arg(long, value_enum, default_value = "mnist-mini")]
     pub dataset: DatasetName,
 
-    /// Where the files of a data set that is not embedded are.
+    /// The folder with the files of the data set; not needed for mnist-mini.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
-    /// Fetch the files of the data set that are missing from --data-dir, which then defaults to
-    /// data/DATASET.
+    /// Download the files of the data set that --data-dir lacks; --data-dir is then data/DATASET by
+    /// default.
     #[arg(long)]
     pub download: bool,
 
-    /// Train on what there is of a data set, also where files are missing or hold fewer images than are
-    /// published.
+    /// Use an incomplete copy of CIFAR: files may be missing, or hold fewer images than are published.
     #[arg(long, conflicts_with = "download")]
     #[serde(default)]
     pub partial: bool,
 
-    /// Where to compute: flex, ndarray, wgpu, cuda, a device by its number as in wgpu:1, or
-    /// remote:ws://HOST:PORT; `list` prints what is there [default: flex].
+    /// The backend and its device: flex, ndarray, wgpu, cuda, a device by its number as in wgpu:1, or
+    /// remote:ws://HOST:PORT; `list` prints all devices [default: flex].
     #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser)]
     pub backend: Option<DeviceName>,
 
-    /// Train on N devices at once, from that of --backend on; each has its share of every batch
-    /// [default: 1].
+    /// Train on N devices at once: the device of --backend and the devices after it. Each device
+    /// takes a part of every batch [default: 1].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub devices: Option<usize>,
 
@@ -48,7 +47,7 @@ pub struct TrainingArgs {
     #[arg(long, value_enum)]
     pub parallel: Option<Parallel>,
 
-    /// Where the settings come from that no flag gives.
+    /// The recipe, which decides all settings that no flag changes.
     #[arg(long, value_enum, default_value = "fast")]
     pub recipe: RecipeName,
 
@@ -68,12 +67,13 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "WEIGHT", value_parser = weight)]
     pub correlation_weight: Option<f64>,
 
-    /// What initial weights, the order of images and their augmentation are drawn from. On a CPU, sums
-    /// are made in an order that the number of threads decides: only as many give the same digits.
+    /// The seed of the initial weights, the order of the images and their augmentation. On a CPU the number
+    /// of threads decides the order of sums: only the same number of threads gives the same digits.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
-    /// Use N training images, drawn by the seed, validation included [default: the recipe's].
+    /// Use N training images, drawn by the seed. The validation images are among them [default: the
+    /// recipe's].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub train_limit: Option<usize>,
 
@@ -81,32 +81,32 @@ pub struct TrainingArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub test_limit: Option<usize>,
 
-    /// Where results go [default: a new folder under `runs`].
+    /// The folder for the results [default: a new folder under `runs`].
     #[arg(long, value_name = "DIR")]
     pub out_dir: Option<PathBuf>,
 }
 
 impl TrainingArgs {
-    /// Where to compute.
+    /// The name of the first device.
     pub fn device_name(&self) -> DeviceName {
         self.backend.clone().unwrap_or_default()
     }
 
-    /// How many devices train.
+    /// The number of devices.
     pub fn device_count(&self) -> usize {
         self.devices.unwrap_or(1)
     }
 
-    /// Where to compute.
+    /// Opens the devices of the training.
     ///
     /// # Errors
-    /// Those of [`DeviceName::devices`], and [`Error::Flags`] where the devices cannot train together.
+    /// The errors of [`DeviceName::devices`], and [`Error::Flags`] if the devices cannot train together.
     pub(crate) fn workplace(&self) -> Result<Workplace, Error> {
         let parallel = self.parallel.unwrap_or(Parallel::Multi);
         Workplace::new(&self.device_name(), self.device_count(), parallel)
     }
 
-    /// A name of results, with the seed where that is not the usual one.
+    /// Appends the seed to a name, if the seed is not the default.
     pub(crate) fn with_seed(&self, name: String) -> String {
         match self.seed {
             0 => name,
@@ -114,7 +114,7 @@ impl TrainingArgs {
         }
     }
 
-    /// The network for the data set, with convolutions of this kind.
+    /// The configuration of a network for the data set, with convolutions of this kind.
     pub fn network_config(&self, conv: ConvConfig) -> NetworkConfig {
         NetworkConfig {
             conv,
@@ -123,7 +123,7 @@ impl TrainingArgs {
         }
     }
 
-    /// The recipe that the flags name, changed by those that change one.
+    /// The recipe that `--recipe` names, with the changes of the other flags.
     pub fn recipe(&self, network: NetworkName) -> Recipe {
         let recipe = Recipe::new(self.recipe, network, self.dataset);
         Recipe {

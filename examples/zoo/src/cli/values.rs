@@ -1,4 +1,4 @@
-//! Numbers on the command line.
+//! Checks numbers of the command line.
 
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {

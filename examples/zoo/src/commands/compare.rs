@@ -1,4 +1,4 @@
-//! The variants of one network, trained one after another.
+//! Trains the variants of one network one after another.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::models::{NetworkName, Variant};
 use crate::output::say;
 use crate::run::{Report, Settings, State, execute};
 
-/// Train a network dense and as variants of LinearConv, with the same data and seed, and print one
-/// table.
+/// Train a network with dense convolutions and with variants of LinearConv, on the same data with the same
+/// seed, and print one table.
 #[derive(Parser, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct CompareArgs {
@@ -20,15 +20,15 @@ pub struct CompareArgs {
     #[arg(long, value_enum)]
     pub network: NetworkName,
 
-    /// These variants, in this order.
+    /// The variants to train, in this order.
     #[arg(long, value_enum, num_args = 1.., default_values = ["dense", "full", "low-rank", "sparse"])]
     pub variants: Vec<Variant>,
 
-    /// How they are trained.
+    /// The data, the recipe and the devices of the trainings.
     #[command(flatten)]
     pub training: TrainingArgs,
 
-    /// How the table is printed.
+    /// The format of the table.
     #[command(flatten)]
     pub format: Format,
 }
@@ -44,11 +44,11 @@ const HEADER: [&str; 8] = [
     "step of dense",
 ];
 
-/// Trains the variants, each into a folder of its own under `--out-dir`. What was finished there before
-/// is not trained again, and what was begun goes on.
+/// Trains the variants. Each variant has a folder of its own under `--out-dir`. A run that is finished there
+/// is not trained again, and a run that was interrupted is continued.
 ///
 /// # Errors
-/// Those of [`execute`]; before the first training all that can be known then.
+/// The errors of [`execute`]. Errors that can be known in advance are returned before the first training.
 pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
     let name = format!("{}-compare-{}", args.network, args.training.dataset);
     let parent = match &args.training.out_dir {
@@ -60,7 +60,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
         let conv = ConvArgs::new(*variant);
         let slug = conv.slug();
         if args.variants[..index].contains(variant) {
-            return Err(Error::Flags(format!("--variants has {slug} twice")));
+            return Err(Error::Flags(format!("--variants names {slug} twice")));
         }
         conv.policy(args.network).map_err(Error::Flags)?;
         let folder = parent.join(slug);
@@ -83,7 +83,7 @@ pub fn compare(args: &CompareArgs) -> Result<Table, Error> {
         };
         let report = match state {
             State::Finished(report) => {
-                say!("finished before: {}", folder.display());
+                say!("already finished: {}", folder.display());
                 *report
             }
             State::Begun => execute(args.network, args_of_run(Some(folder)))?,

@@ -1,5 +1,5 @@
-//! The costs and accuracies in the paper's table of classification results (arXiv 1907.11432), for RGB images of
-//! 10 classes. Its LinearConv rows are trained with the correlation loss; low rank is rank 10.
+//! The costs and accuracies in the paper's table of classification results (arXiv 1907.11432), for RGB images and 10
+//! classes. The paper trained the LinearConv rows with the correlation loss; its low rank is rank 10.
 
 use crate::models::{NetworkName, Variant};
 
@@ -8,11 +8,11 @@ use crate::models::{NetworkName, Variant};
 pub struct PaperCost {
     /// The network.
     pub network: NetworkName,
-    /// Its convolutions.
+    /// The kind of its convolutions.
     pub variant: Variant,
-    /// Parameters, counted on the reference implementation's own networks.
+    /// Parameters, counted on the networks of the reference implementation.
     pub parameters: usize,
-    /// FLOPs in billions, as printed.
+    /// FLOPs in billions, as the paper prints them.
     pub printed_flops: f64,
     /// Test accuracy on CIFAR-10 in percent, as printed, after 250 epochs (AllConv: 350).
     pub cifar10: f64,

@@ -1,4 +1,4 @@
-//! A process that computes for others, by Burn's remote backend.
+//! A process that computes for other processes, through Burn's remote backend.
 
 use clap::Parser;
 
@@ -6,16 +6,16 @@ use crate::Error;
 use crate::backend::{DeviceName, DeviceNameParser, remote};
 use crate::cli::positive;
 
-/// Compute for runs of other processes, which name this one by
-/// `--backend remote:ws://HOST:PORT`. Whoever reaches the port can use the devices, and reads and
-/// writes are not encrypted: serve in a network that you trust.
+/// Compute for runs of other processes, which reach this process with
+/// `--backend remote:ws://HOST:PORT`. Everybody who can reach the port can use the devices, and the
+/// connection is not encrypted: serve only in a network that you trust.
 #[derive(Parser, Clone, Debug)]
 pub struct ServeArgs {
-    /// The first device to serve; `list` prints what is there.
+    /// The first device to serve; `list` prints all devices.
     #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser, default_value = "flex")]
     pub backend: DeviceName,
 
-    /// Serve N devices, from that of --backend on.
+    /// Serve N devices: the device of --backend and the devices after it.
     #[arg(long, value_name = "N", value_parser = positive, default_value_t = 1)]
     pub devices: usize,
 
@@ -27,7 +27,7 @@ pub struct ServeArgs {
 /// Serves until the process is interrupted.
 ///
 /// # Errors
-/// Those of [`DeviceName::devices`], and [`Error::Device`] where the port cannot be served.
+/// The errors of [`DeviceName::devices`], and [`Error::Device`] if the port cannot be served.
 pub fn serve(args: &ServeArgs) -> Result<&'static str, Error> {
     let devices = args.backend.devices(args.devices)?;
     eprintln!("{} on port {}", args.backend, args.port);

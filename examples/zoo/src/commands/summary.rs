@@ -1,4 +1,4 @@
-//! What every network costs as every variant, beside the paper's figures.
+//! The costs of every network and variant, beside the paper's figures.
 
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
@@ -10,19 +10,19 @@ use crate::Error;
 use crate::cli::ConvArgs;
 use crate::models::{Costs, Layers, NetworkConfig, NetworkName, Variant, trainable_parameters};
 
-/// Count parameters and multiply-adds (in millions, of one image) of every network, for RGB images
-/// of 10 classes, beside the paper's parameters and FLOPs.
+/// Print the parameters and the multiply-adds (in millions, for one image) of every network, for RGB
+/// images and 10 classes, beside the paper's parameters and FLOPs.
 #[derive(Parser, Clone, Debug)]
 pub struct SummaryArgs {
-    /// Only these networks.
+    /// Print only these networks.
     #[arg(long, value_enum, value_name = "NETWORK", num_args = 1..)]
     pub network: Vec<NetworkName>,
 
-    /// Which convolutions are LinearConv layers.
+    /// Which convolutions become LinearConv layers.
     #[arg(long, value_enum, default_value = "all")]
     pub layers: Layers,
 
-    /// How the table is printed.
+    /// The format of the table.
     #[command(flatten)]
     pub format: Format,
 }
@@ -42,7 +42,7 @@ const HEADER: [&str; 9] = [
 /// The table of costs.
 ///
 /// # Errors
-/// [`Error::LinearConv`] where a network cannot be built.
+/// [`Error::LinearConv`] if a network cannot be built.
 pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
     let mut table = Table::new(args.format, 2, &HEADER);
     let networks = match args.network.as_slice() {
@@ -50,7 +50,7 @@ pub fn summary(args: &SummaryArgs) -> Result<Table, Error> {
         networks => networks,
     };
     for network in networks {
-        // A sparse layer costs what a full one does, until something skips its zeros.
+        // Sparse is left out: a sparse layer costs as much as a full layer, because nothing skips its zeros.
         for variant in [Variant::Dense, Variant::Full, Variant::LowRank] {
             let conv = ConvArgs {
                 layers: args.layers,

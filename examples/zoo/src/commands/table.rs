@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use comfy_table::{CellAlignment, Table as TextTable};
 
-/// How a table is printed: aligned for reading, unless a flag says otherwise.
+/// The format of a table. Without a flag, columns are aligned for reading.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Format {
     /// Print Markdown.
@@ -17,7 +17,7 @@ pub struct Format {
     pub csv: bool,
 }
 
-/// A table of text; its first columns are names, the others figures.
+/// A table of text. Its first columns are names, its other columns are figures.
 #[derive(Clone, Debug)]
 pub struct Table {
     format: Format,
@@ -27,7 +27,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table without rows, with that many columns of names.
+    /// A table without rows, with `names` columns of names.
     pub fn new(format: Format, names: usize, header: &[&str]) -> Self {
         Self {
             format,
@@ -37,7 +37,8 @@ impl Table {
         }
     }
 
-    /// Adds a row of as many cells as the header has. No cell holds a comma.
+    /// Adds a row, with as many cells as the header has. Cells must not hold commas, because CSV cells are
+    /// not quoted.
     pub fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }

@@ -1,29 +1,29 @@
 use super::Sample;
 
-/// How training images are varied, at random.
+/// How training images are varied at random.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Augmentation {
     /// Black pixels added on each side before an image is cropped back to its size.
     pub crop: usize,
-    /// Whether to mirror half of the images.
+    /// Whether half of the images are mirrored.
     pub flip: bool,
 }
 
-/// Which part of a widened image is seen, and whether in a mirror.
+/// The part of a padded image that is used, and whether it is mirrored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The first row.
     pub top: usize,
     /// The first column.
     pub left: usize,
-    /// Whether columns run backwards.
+    /// Whether the order of the columns is reversed.
     pub flip: bool,
 }
 
 impl Augmentation {
-    /// The view of an image, which depends on the sample alone.
+    /// The view of an image. It depends on the sample alone.
     pub fn view(self, sample: Sample) -> View {
-        // The sequence starts from a mixed seed, or those of neighbouring seeds would overlap.
+        // The seed is mixed first. Otherwise the sequences of neighbouring seeds would overlap.
         let random = split_mix(split_mix(sample.seed, 0), sample.index as u64);
         let offsets = 2 * self.crop as u64 + 1;
         View {
@@ -34,8 +34,8 @@ impl Augmentation {
     }
 }
 
-/// A number of the sequence that SplitMix64 draws from a seed (G. L. Steele, D. Lea, C. H. Flood,
-/// <https://doi.org/10.1145/2660193.2660195>), which can be read at any place.
+/// The number at place `index` of the sequence that SplitMix64 draws from a seed (G. L. Steele, D. Lea,
+/// C. H. Flood, <https://doi.org/10.1145/2660193.2660195>).
 pub fn split_mix(seed: u64, index: u64) -> u64 {
     let step = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = seed.wrapping_add(step);

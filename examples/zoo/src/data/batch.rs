@@ -6,23 +6,23 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::augmentation::View;
 use super::{Augmentation, Images, Normalization};
 
-/// Normalised images with their labels.
+/// Normalized images with their labels.
 #[derive(Clone, Debug)]
 pub struct ImageBatch {
     /// Images, `[batch_size, channels, height, width]`.
     pub images: Tensor<4>,
     /// Classes, `[batch_size]`.
     pub labels: Tensor<1, Int>,
-    /// The share of the batch that these images are, where several devices have it together.
+    /// The fraction of the batch that these images are: below 1 where several devices divide a batch.
     pub share: f64,
 }
 
-/// An image to put into a batch.
+/// An image for a batch, and the seed of its augmentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Its place in the data set.
     pub index: usize,
-    /// What its augmentation is drawn from, together with the index.
+    /// The seed that its augmentation is drawn from, together with the index.
     pub seed: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct Sample {
 pub struct ImageBatcher {
     images: Arc<Images>,
     padding: usize,
-    /// For each channel, what each byte becomes.
+    /// For each channel, the normalized value of each byte.
     tables: Vec<[f32; 256]>,
     augmentation: Augmentation,
 }
@@ -52,8 +52,8 @@ impl ImageBatcher {
         }
     }
 
-    /// Varies every image in a way that depends on its [`Sample`] alone, so that neither the order
-    /// of batches nor their size matters.
+    /// Varies every image. The variation depends on the [`Sample`] alone, so that the order and the size of
+    /// batches do not matter.
     pub fn with_augmentation(self, augmentation: Augmentation) -> Self {
         Self {
             augmentation,
@@ -61,7 +61,7 @@ impl ImageBatcher {
         }
     }
 
-    /// Appends what is seen of an image.
+    /// Appends the pixels of a view of an image, channel by channel.
     fn gather(&self, index: usize, view: View, pixels: &mut Vec<f32>) {
         let [_, height, width] = self.images.shape;
         let border = self.padding + self.augmentation.crop;
@@ -90,7 +90,7 @@ impl ImageBatcher {
     }
 }
 
-/// Along one side, which pixels of an image are seen between how many black ones.
+/// The pixels of a view along one side: some black pixels, a range of the image, some black pixels.
 struct Span {
     before: usize,
     start: usize,
@@ -99,8 +99,8 @@ struct Span {
 }
 
 impl Span {
-    /// What is seen through a window of the given length that begins at an offset into an image
-    /// with a black border.
+    /// The view through a window of the given length. The window begins at an offset into an image of
+    /// `side` pixels with a black border.
     fn new(offset: usize, border: usize, side: usize, length: usize) -> Self {
         let before = border.saturating_sub(offset).min(length);
         let start = offset.saturating_sub(border).min(side);

@@ -15,21 +15,21 @@ use super::{Dataset, Error, Images};
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = SHAPE[0] * SHAPE[1] * SHAPE[2];
 
-/// The files of a data set, and what a record is: some labels, then the pixels.
+/// The files of a data set, and the layout of a record: some labels, then the pixels.
 pub struct Cifar {
-    /// The files in an archive.
+    /// The archive with all files.
     pub archive: Published,
-    /// The folder that it unpacks to.
+    /// The folder that the archive unpacks to.
     folder: &'static str,
-    /// The files to train on, and the images of each.
+    /// The files with training images, and the number of images in each.
     train: &'static [&'static str],
     train_images: usize,
-    /// The file to test on, and its images.
+    /// The file with test images, and the number of its images.
     test: &'static str,
     test_images: usize,
-    /// The folder and the archive of the version that is not read.
+    /// The folder and the archive of the version for Python, which is not read.
     pickled: [&'static str; 2],
-    /// How many labels there are, the last of which is used.
+    /// The number of labels of a record. The last label is used.
     labels: usize,
     classes: u8,
 }
@@ -57,7 +57,7 @@ pub static CIFAR10: Cifar = Cifar {
     classes: 10,
 };
 
-/// CIFAR-100, whose records have a coarse label before the fine one.
+/// CIFAR-100. Its records have a coarse label before the fine label.
 pub static CIFAR100: Cifar = Cifar {
     archive: Published {
         base: "https://www.cs.toronto.edu/~kriz",
@@ -75,7 +75,8 @@ pub static CIFAR100: Cifar = Cifar {
 };
 
 impl Cifar {
-    /// Reads the unpacked files where there are some, or else the archive.
+    /// Reads the unpacked files if all are there, or else the archive, or else the unpacked files that are
+    /// there.
     pub fn read(&self, folder: &Folder) -> Result<Dataset, Error> {
         let unpacked = [folder.path.clone(), folder.path.join(self.folder)];
         let mut whole = unpacked.iter();
@@ -122,7 +123,7 @@ impl Cifar {
         })
     }
 
-    /// What is there in place of the files: the version for Python.
+    /// The error for a folder that holds the version for Python in place of the files.
     fn if_pickled(&self, folder: &Folder) -> Option<Error> {
         let mut pickled = self.pickled.iter().map(|name| folder.path.join(name));
         let found = pickled.find(|path| path.exists())?;
@@ -137,7 +138,7 @@ impl Cifar {
         self.train.iter().copied().chain([self.test])
     }
 
-    /// Which of the files a path in an archive leads to.
+    /// The file that a path in an archive names, if it is a file of the data set.
     fn part(&self, path: &Path) -> Option<&'static str> {
         self.files()
             .find(|name| path.file_name() == Some(OsStr::new(name)))
@@ -166,14 +167,14 @@ impl Cifar {
         for entry in archive.entries().map_err(io)? {
             let entry = entry.map_err(io)?;
             let name = self.part(&entry.path().map_err(io)?);
-            // Sparse entries, which could claim any size, are no regular ones.
+            // A sparse entry could claim any size. It is not a regular file, and so it is not read.
             if let Some(name) = name
                 && entry.header().entry_type().is_file()
             {
                 parts.insert(name, self.read_part(format!("{file}: {name}"), entry)?);
             }
         }
-        // Only at its end gzip shows whether all was right.
+        // gzip has a checksum at its end: read to the end, so that damage is noticed.
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(io)?;
         Ok(parts)
     }
@@ -282,7 +283,7 @@ mod tests {
 
     fn error(dataset: DatasetName, folder: &Path) -> String {
         let error = dataset.load_partial(Some(folder)).expect_err("invalid");
-        // Without the folder, whose name is new every time.
+        // The name of the folder is different in every run.
         error.to_string().replace(&folder.display().to_string(), "")
     }
 
@@ -367,7 +368,7 @@ mod tests {
             );
         };
         let whole = archive("cifar-10-batches-bin", &cifar10());
-        // The end of a gzip file, 8 bytes, is what its content is checked by.
+        // The last 8 bytes of a gzip file hold the checksum and the length of its content.
         for length in (0..whole.len() - 8).step_by(97).chain([whole.len() - 1]) {
             refuse(&whole[..length], "");
         }
@@ -385,7 +386,7 @@ mod tests {
         refuse(&archive("a", &cut), expected);
     }
 
-    /// Images of all files, as many as are published.
+    /// All files, with as many images as are published.
     fn whole() -> Vec<(&'static str, Vec<u8>)> {
         let all = records(&[&[7]]).repeat(10_000);
         CIFAR10.files().map(|name| (name, all.clone())).collect()

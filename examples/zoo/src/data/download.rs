@@ -1,4 +1,4 @@
-//! Fetching the files of data sets.
+//! Downloads of the files of data sets.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -14,13 +14,13 @@ use ureq::{Agent, Body};
 use super::Error;
 use super::folder::Published;
 
-/// How long a server may be silent.
+/// The longest time that a server may send nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Fetches a file unless it is there, and sees to it that it is the published one.
+/// Downloads a file unless it exists, and checks that it is the published file.
 ///
-/// The content goes to a file of another name until it is whole and right. From there an
-/// interrupted transfer is continued.
+/// The content is written to a file with the extension `part` until it is complete and correct. An
+/// interrupted download continues from that file.
 pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
     if path.exists() {
         return check(published, path);
@@ -38,7 +38,7 @@ pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
     let part_path = part.path.clone();
     let io = |source| io(&part_path, source);
     if path.exists() {
-        // Another process has fetched it meanwhile.
+        // Another process has downloaded the file in the meantime.
         if part.length == 0 {
             let _ = fs::remove_file(&part_path);
         }
@@ -61,7 +61,7 @@ pub fn ensure(published: &Published, path: &Path) -> Result<(), Error> {
     fs::rename(&part_path, path).map_err(io)
 }
 
-/// Data sets have files of the same names, which must not pass for one another.
+/// Checks that a file is the published one. Several data sets have files of the same names.
 fn check(published: &Published, path: &Path) -> Result<(), Error> {
     let file = path.display().to_string();
     let mut sum = md5::Context::new();
@@ -81,7 +81,7 @@ fn check(published: &Published, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fetches what is missing from a part, or all of it where the server does not know parts.
+/// Downloads the rest of a file, or the whole file if the server cannot send a range.
 fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), Error> {
     let (url, part_path) = (published.url(), part.path.clone());
     let error = |source| Error::Download {
@@ -96,7 +96,7 @@ fn transfer(published: &Published, path: &Path, part: &mut Part) -> Result<(), E
         StatusCode::RANGE_NOT_SATISFIABLE,
     ];
     if partial.contains(&response.status()) && !continues(&response, part.length) {
-        // The part is longer than the file, or the server answers another question.
+        // The part is longer than the file, or the server sent another range.
         response = get(&url, 0).map_err(error)?;
     }
     match response.status() {
@@ -122,7 +122,8 @@ fn get(url: &str, start: u64) -> io::Result<Response<Body>> {
         Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(PATIENCE))
-            // The system's, to which a network with a proxy of its own adds the proxy's.
+            // The certificates of the system: a network with its own proxy adds the proxy's certificate
+            // there.
             .tls_config(
                 TlsConfig::builder()
                     .root_certs(RootCerts::PlatformVerifier)
@@ -138,14 +139,14 @@ fn get(url: &str, start: u64) -> io::Result<Response<Body>> {
     request.call().map_err(ureq::Error::into_io)
 }
 
-/// Whether the answer begins where the part ends.
+/// Whether the answer of the server begins where the part ends.
 fn continues(response: &Response<Body>, start: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE);
     let range = range.and_then(|range| range.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {start}-")))
 }
 
-/// A bar on a terminal; elsewhere a line.
+/// A progress bar on a terminal. Elsewhere it prints one line.
 fn progress(published: &Published, start: u64, rest: Option<u64>) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{msg} {bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
@@ -162,7 +163,7 @@ fn progress(published: &Published, start: u64, rest: Option<u64>) -> ProgressBar
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// A file on its way.
+/// A file that is being downloaded.
 struct Part {
     path: PathBuf,
     file: File,
@@ -171,8 +172,8 @@ struct Part {
 }
 
 impl Part {
-    /// The file of that name, which another process may be writing to until it ends; on a file system
-    /// without locks a file that is this process's own.
+    /// Opens the file of that name, and waits while another process has locked it. On a file system without
+    /// locks it opens a file whose name has the number of this process.
     fn open(path: &Path, lock: impl Fn(&File) -> io::Result<()>) -> io::Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -229,16 +230,16 @@ mod tests {
 
     const CONTENT: &[u8] = b"the content of the published file";
 
-    /// How a server answers one request.
+    /// How the server answers one request.
     #[derive(Clone, Copy)]
     enum Answer {
-        /// With all or, if asked, the rest of the content.
+        /// With all of the content, or with the range that was asked for.
         Ranges,
-        /// With all of the content, whatever is asked.
+        /// With all of the content, also if a range was asked for.
         Whole,
-        /// With all of the content but the first byte, if a range is asked for.
+        /// With another range than the one that was asked for: all but the first byte.
         OtherRange,
-        /// As if the content were whole, but hangs up after so many bytes.
+        /// Announces all of the content, but closes the connection after so many bytes.
         HangUp(usize),
         /// With other bytes.
         Wrong,
@@ -292,7 +293,7 @@ mod tests {
         range
     }
 
-    /// A server that answers as many requests, and gives back which ranges were asked for.
+    /// A server that gives these answers, and returns the ranges that were asked for.
     fn serve(answers: &'static [Answer]) -> (Published, JoinHandle<Vec<Option<String>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -9,7 +9,7 @@ use super::DatasetName;
 #[derive(Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A data set that is not embedded was asked for without a folder.
+    /// The data set is read from files, and no folder was given.
     #[error("{dataset} is read from files: give their folder with --data-dir, or --download")]
     NoFolder {
         /// The data set.
@@ -21,22 +21,22 @@ pub enum Error {
     Missing {
         /// The file.
         file: String,
-        /// Where it is published.
+        /// The address of the published file.
         url: String,
-        /// Where it belongs.
+        /// The folder that it belongs in.
         folder: String,
     },
 
-    /// An archive or folder without one of its files.
+    /// An archive or a folder lacks one of its files.
     #[error("{file}: no {entry} in it; fetch it again, or train on what there is by --partial")]
     NoEntry {
         /// The archive or folder.
         file: String,
-        /// What it should hold.
+        /// The file that it lacks.
         entry: &'static str,
     },
 
-    /// A file with fewer or more images than are published.
+    /// A file has fewer or more images than are published.
     #[error(
         "{file}: {found} images, {expected} are published; fetch it again, or train on what there \
          is by --partial"
@@ -50,7 +50,7 @@ pub enum Error {
         expected: usize,
     },
 
-    /// A set without images to train on or to test on.
+    /// The data set has no training images or no test images.
     #[error("{dataset}: {train} images to train on and {test} to test on; both are needed")]
     Empty {
         /// The data set.
@@ -61,14 +61,14 @@ pub enum Error {
         test: usize,
     },
 
-    /// The data set in a form that is not read.
+    /// The data set is in a form that is not read.
     #[error("{file} is {found}; {instead}")]
     OtherForm {
         /// The file.
         file: String,
-        /// The form.
+        /// The form that was found.
         found: &'static str,
-        /// What would do.
+        /// The form that is read.
         instead: &'static str,
     },
 
@@ -77,22 +77,22 @@ pub enum Error {
     Io {
         /// The file.
         file: String,
-        /// What the operating system or the decoder said.
+        /// The error of the operating system or of the decoder.
         source: io::Error,
     },
 
-    /// A file of another kind.
+    /// The file is of another kind, by its magic number.
     #[error("{file}: magic number {found:#010x} at offset 0, expected {expected:#010x}")]
     Magic {
         /// The file.
         file: String,
         /// The number in the file.
         found: u32,
-        /// The number that belongs there.
+        /// The number that a file of this kind has.
         expected: u32,
     },
 
-    /// A file of another kind, for kinds without a magic number that tells.
+    /// The file is of another kind, or damaged. For kinds whose magic number does not tell.
     #[error("{file}: not {expected}, or damaged")]
     Format {
         /// The file.
@@ -101,20 +101,20 @@ pub enum Error {
         expected: &'static str,
     },
 
-    /// A variable that is missing, or of another type or shape.
+    /// A variable is missing, or has another type or shape.
     #[error("{file}: variable `{variable}` is {found}, expected {expected}")]
     Variable {
         /// The file.
         file: String,
         /// The variable.
         variable: &'static str,
-        /// What the file has.
+        /// Type and shape in the file.
         found: String,
-        /// What belongs there.
+        /// Type and shape that were expected.
         expected: &'static str,
     },
 
-    /// Images of another size.
+    /// The images have another size.
     #[error("{file}: images of {found:?} pixels (offset 8), expected {expected:?}")]
     Size {
         /// The file.
@@ -125,12 +125,12 @@ pub enum Error {
         expected: [u32; 2],
     },
 
-    /// A file that ends early, or goes on after its end.
+    /// The file has fewer or more bytes than its header announces.
     #[error("{file}: {found} bytes of data, expected {expected}, which its header announces")]
     Length {
         /// The file.
         file: String,
-        /// Bytes after the header, counted up to one more than expected.
+        /// The number of bytes after the header. Counting stops at one byte more than expected.
         found: u64,
         /// Bytes that the header announces.
         expected: u64,
@@ -141,15 +141,15 @@ pub enum Error {
     CutOff {
         /// The file.
         file: String,
-        /// Where the incomplete bytes begin.
+        /// The offset where the incomplete bytes begin.
         offset: u64,
-        /// How many there are.
+        /// The number of bytes from there on.
         found: usize,
-        /// How many there should be.
+        /// The number of bytes that there should be.
         expected: usize,
     },
 
-    /// Another number of labels than of images.
+    /// The numbers of labels and of images differ.
     #[error("{file}: {labels} labels for {images} images")]
     Count {
         /// The file of the labels.
@@ -160,7 +160,7 @@ pub enum Error {
         images: usize,
     },
 
-    /// A label without a class.
+    /// A label stands for no class.
     #[error(
         "{file}: label {label} of record {record}, expected {} to {}",
         expected.start(),
@@ -171,29 +171,29 @@ pub enum Error {
         file: String,
         /// The label.
         label: f64,
-        /// Its place.
+        /// The number of its record, from 0.
         record: usize,
-        /// The labels that have a class.
+        /// The labels that stand for classes.
         expected: RangeInclusive<u8>,
     },
 
-    /// A file could not be fetched.
+    /// A file could not be downloaded.
     #[error(
-        "fetching {url}: {source}; {part} keeps what has come, the same command goes on from there; or \
-         fetch it by hand to {file}"
+        "fetching {url}: {source}; {part} keeps the bytes so far, and the same command continues; \
+         or fetch it by hand to {file}"
     )]
     Download {
         /// The address.
         url: String,
-        /// Where it belongs.
+        /// The path that the file belongs at.
         file: String,
-        /// What has come so far.
+        /// The file with the bytes that were downloaded so far.
         part: String,
-        /// What the network or the operating system said.
+        /// The error of the network or of the operating system.
         source: io::Error,
     },
 
-    /// A server that does not hand out a file.
+    /// The server did not send the file.
     #[error(
         "fetching {url}: the server answered {status}, expected 200; try again later, or find the file \
          elsewhere and save it as {file}"
@@ -201,52 +201,52 @@ pub enum Error {
     Status {
         /// The address.
         url: String,
-        /// Where it belongs.
+        /// The path that the file belongs at.
         file: String,
         /// The status of the answer.
         status: u16,
     },
 
-    /// Another content than the published one has come; it is removed.
+    /// The server sent another content than the published one. The file is removed.
     #[error("{file}: MD5 sum {found} after fetching {url}, expected {expected}; it is removed")]
     Checksum {
         /// The file.
         file: String,
         /// The sum of its content.
         found: String,
-        /// Where it is published.
+        /// The address of the published file.
         url: String,
         /// The published sum.
         expected: &'static str,
     },
 
-    /// A file under the name of a published one, but with another content.
+    /// A file has the name of a published file, but another content.
     #[error(
-        "{file}: MD5 sum {found}, but {url} has {expected}: remove it to fetch that one, \
-         or leave out --download to read it as it is"
+        "{file}: MD5 sum {found}, but {url} has {expected}: remove the file to fetch the published \
+         one, or leave out --download to read the file as it is"
     )]
     OtherFile {
         /// The file.
         file: String,
         /// The sum of its content.
         found: String,
-        /// Where the published one is.
+        /// The address of the published file.
         url: String,
         /// The published sum.
         expected: &'static str,
     },
 
-    /// Too few images to split off a validation set.
+    /// There are too few images to hold some out for validation.
     #[error("{found} training images, at least 2 are needed to hold one out for validation")]
     TooFew {
         /// The number of images.
         found: usize,
     },
 
-    /// Too few images for every device to have one of each batch.
+    /// There are too few images for every device to have an image of each batch.
     #[error(
-        "{found} training images in batches that {devices} devices share leave a device without \
-         one; use fewer --devices, a larger --batch-size or more images"
+        "no batch of {found} training images has an image for each of {devices} devices; use fewer \
+         --devices, a larger --batch-size or more images"
     )]
     TooFewForDevices {
         /// The number of images.

@@ -5,22 +5,22 @@ use super::{DatasetName, Error, download};
 
 /// A file of a data set, as it is published.
 pub struct Published {
-    /// The address of the folder that it is in.
+    /// The address of the folder that holds the file.
     pub base: &'static str,
-    /// Its name, there and here.
+    /// The name of the file, at that address and on this machine.
     pub name: &'static str,
     /// The MD5 sum of its content.
     pub md5: &'static str,
 }
 
 impl Published {
-    /// Where it is.
+    /// The address of the file.
     pub fn url(&self) -> String {
         format!("{}/{}", self.base, self.name)
     }
 }
 
-/// Where the files of a data set are, and whether to fetch those that are missing.
+/// The folder of a data set, and whether missing files are downloaded.
 pub struct Folder {
     /// The folder.
     pub path: PathBuf,
@@ -30,7 +30,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The given folder, or else the one for downloads of the data set.
+    /// The given folder. Without a folder, but with `download`, it is `data/DATASET`.
     pub fn new(
         dataset: DatasetName,
         data_dir: Option<&Path>,
@@ -48,7 +48,7 @@ impl Folder {
         })
     }
 
-    /// The same, in which files may be missing.
+    /// The same folder, in which files may be missing.
     pub fn partial(self) -> Self {
         Self {
             partial: true,
@@ -56,7 +56,7 @@ impl Folder {
         }
     }
 
-    /// Where a published file is, which is fetched if need be.
+    /// The path of a file, which is downloaded if it is missing and downloads are allowed.
     pub fn file(&self, published: &Published) -> Result<PathBuf, Error> {
         let path = self.path.join(published.name);
         if self.download {

@@ -1,4 +1,4 @@
-//! The IDX format of MNIST: a magic number, big-endian sizes, bytes.
+//! The IDX format of MNIST: a magic number and sizes in big-endian order, then bytes.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -11,15 +11,15 @@ const LABELS: u32 = 0x0000_0801;
 
 /// A file's name and content, gzip or not.
 pub struct File<R> {
-    /// For messages.
+    /// The name, for messages.
     pub name: String,
-    /// What it holds.
+    /// The content, gzip or not.
     pub content: R,
 }
 
-/// Reads images and their labels, and checks that they belong together.
+/// Reads images and their labels, and checks that there are as many labels as images.
 ///
-/// Memory grows with what the files hold, never with what their headers claim.
+/// The memory depends on the content of the files, not on the sizes in their headers.
 pub fn read<R: Read>(
     images: File<R>,
     labels: File<R>,
@@ -78,7 +78,7 @@ fn read_labels<R: Read>(file: File<R>, classes: u8) -> Result<Vec<u8>, Error> {
 struct Idx<'a> {
     name: String,
     content: Box<dyn Read + 'a>,
-    /// How much of the content is read.
+    /// The number of bytes that were read.
     offset: u64,
 }
 
@@ -132,10 +132,10 @@ impl<'a> Idx<'a> {
         }
     }
 
-    /// All that follows, which must be as long as announced.
+    /// All bytes that follow. There must be as many as the header announces.
     fn bytes(mut self, expected: u64) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        // One byte more shows a file that goes on.
+        // One byte more than expected is read, to notice a file that is too long.
         let read = (&mut self.content)
             .take(expected + 1)
             .read_to_end(&mut bytes);
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(expected.image(1), [4, 5, 6, 7]);
     }
 
-    /// As `pigz` and `cat` make them.
+    /// `pigz` and `cat` make such files.
     #[test]
     fn a_gzip_file_of_several_members_is_read_whole() {
         let whole = images();

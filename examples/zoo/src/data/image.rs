@@ -1,4 +1,4 @@
-//! An image of a user's own, as a network takes it.
+//! Images of the user, in the form that a network takes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use image::{DynamicImage, ImageDecoder, ImageReader};
 use super::{DatasetName, ImageBatcher, Images, Sample};
 use crate::models::IMAGE_SIDE;
 
-/// Reads a PNG or JPEG image of any size as those of a data set: upright, the square in its middle,
-/// scaled to their size, grey where they are, and normalised.
+/// Reads a PNG or JPEG image of any size, and makes it like the images of a data set. It turns the image
+/// upright, takes the square in its middle, scales the square, makes it grey if the data set is grey, and
+/// normalizes it. Returns a batch of one image, `[1, channels, 32, 32]`.
 ///
 /// # Errors
-/// [`Error::Image`](crate::Error::Image)
+/// [`Error::Image`](crate::Error::Image) if the file cannot be read or decoded.
 pub fn read_image(
     path: &Path,
     dataset: DatasetName,
@@ -52,7 +53,7 @@ fn decode(path: &Path) -> image::ImageResult<DynamicImage> {
     Ok(image)
 }
 
-/// Pixels by channel, from channels by pixel.
+/// Reorders pixels from `[height, width, channels]` to `[channels, height, width]`.
 fn planes(pixels: &[u8]) -> Vec<u8> {
     let channel = |channel| pixels.iter().skip(channel).step_by(3).copied();
     (0..3).flat_map(channel).collect()

@@ -11,39 +11,39 @@ use burn::tensor::Device;
 use super::augmentation::split_mix;
 use super::{Dataset, DatasetName, Error, ImageBatch, ImageBatcher, Sample};
 
-/// How a data set is split and put into batches.
+/// How a data set is split and divided into batches.
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
     /// Images in a batch.
     pub batch_size: usize,
-    /// The share of training images that are held out for validation.
+    /// The fraction of the training images that is held out for validation.
     pub validation_share: f64,
-    /// The most training images to use, validation included.
+    /// The largest number of training images to use; the validation images are among them.
     pub train_limit: Option<usize>,
-    /// The most test images to use.
+    /// The largest number of test images to use.
     pub test_limit: Option<usize>,
-    /// What the split, the order and the augmentation are drawn from.
+    /// The seed of the split, the order and the augmentation.
     pub seed: u64,
-    /// The epoch that the first pass over the training images is, from 1.
+    /// The number of the epoch that the first pass over the training images is, from 1.
     pub first_epoch: usize,
-    /// The devices that share every batch of training images.
+    /// The number of devices that divide every batch of training images.
     pub devices: usize,
 }
 
 /// Batches of the three parts of a data set.
 pub struct Loaders {
-    /// To train on. The order of images and their augmentation depend on the seed and the epoch
-    /// alone, so a run that goes on from a checkpoint sees the batches that it would have seen.
+    /// The training images. Their order and their augmentation depend on the seed and the epoch alone. So a
+    /// run that continues from a checkpoint sees the same batches as an uninterrupted run.
     ///
-    /// For several devices, burn-train slices it: each slice has its part of every batch.
+    /// For several devices, burn-train slices this loader. Each slice has its part of every batch.
     pub train: Arc<dyn DataLoader<ImageBatch>>,
-    /// The batches of an epoch of training.
+    /// The number of batches in an epoch of training.
     pub steps_per_epoch: usize,
-    /// The images to train on, always in the same order and without augmentation.
+    /// The training images, always in the same order and without augmentation.
     pub calibration: Arc<dyn DataLoader<ImageBatch>>,
-    /// Held out from the training set to choose the best epoch.
+    /// The images that are held out from the training set, to choose the best epoch.
     pub valid: Arc<dyn DataLoader<ImageBatch>>,
-    /// The test set, to be read once.
+    /// The test images. A training run reads them once.
     pub test: Arc<dyn DataLoader<ImageBatch>>,
 }
 
@@ -51,7 +51,8 @@ impl Loaders {
     /// Splits a data set.
     ///
     /// # Errors
-    /// [`Error::TooFew`] where no image is left to train on or to hold out.
+    /// - [`Error::TooFew`] if no image is left for training or for validation.
+    /// - [`Error::TooFewForDevices`] if a device would have no image of a batch.
     pub fn new(
         name: DatasetName,
         dataset: Dataset,
@@ -104,7 +105,7 @@ impl Loaders {
     }
 }
 
-/// Draws images up to the limit and holds out a share of them, at least one.
+/// Draws images up to the limit. Holds out a fraction of them for validation, at least one image.
 fn split(count: usize, config: &LoaderConfig) -> Result<(Vec<usize>, Vec<usize>), Error> {
     let mut train = shuffled((0..count).collect(), config.seed);
     train.truncate(config.train_limit.unwrap_or(count));
@@ -123,7 +124,7 @@ fn shuffled(indices: Vec<usize>, seed: u64) -> Vec<usize> {
         .collect()
 }
 
-/// How the images of an epoch are divided into batches, and a batch among devices.
+/// How the images of an epoch are divided into batches, and how a batch is divided among devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Parts {
     images: usize,
@@ -132,8 +133,8 @@ struct Parts {
 }
 
 impl Parts {
-    /// The batches. A last one that has fewer images than there are devices is left out, since no
-    /// device may be without an image: its images have their turn in other epochs.
+    /// The number of batches. Every device needs an image of every batch. So a last batch with fewer images
+    /// than devices is left out; other epochs use its images, because their order differs.
     fn steps(&self) -> usize {
         let rest = self.images % self.batch_size;
         let last = usize::from(rest >= self.count && rest > 0);
@@ -143,13 +144,13 @@ impl Parts {
         }
     }
 
-    /// The images of a batch.
+    /// The images of a batch, as places in the order of the epoch.
     fn batch(&self, step: usize) -> Range<usize> {
         let start = step * self.batch_size;
         start..(start + self.batch_size).min(self.images)
     }
 
-    /// A device's images of a batch, as many as any other's or one more or less.
+    /// A device's images of a batch. The numbers of images of two devices differ by one at most.
     fn part(&self, step: usize, part: usize) -> Range<usize> {
         let batch = self.batch(step);
         let bound = |part: usize| batch.start + batch.len() * part / self.count;
@@ -157,16 +158,16 @@ impl Parts {
     }
 }
 
-/// Draws a new order for each pass, and seeds the device, so that dropout depends on the epoch
-/// alone too.
+/// Draws a new order for each pass. Also seeds the device for each pass, so that dropout depends on the seed
+/// and the epoch alone.
 struct EpochLoader {
     batcher: ImageBatcher,
-    /// Places in the data set.
+    /// The places of the training images in the data set.
     images: Arc<Vec<usize>>,
     seed: u64,
     epoch: AtomicUsize,
     parts: Parts,
-    /// Whose part of every batch it loads; none for whole batches.
+    /// The device whose part of every batch is loaded; none for whole batches.
     part: Option<usize>,
     device: Device,
 }
@@ -196,7 +197,7 @@ impl DataLoader<ImageBatch> for EpochLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ImageBatch> + 'a> {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) as u64;
         let seed = split_mix(self.seed, epoch);
-        // Devices drop out other values.
+        // Each device draws its own dropout.
         let part = self.part.unwrap_or(0) as u64;
         self.device.seed(seed.wrapping_add(part));
         let order = shuffled(self.images.to_vec(), seed);
@@ -220,8 +221,8 @@ impl DataLoader<ImageBatch> for EpochLoader {
         self.copy(self.part, device)
     }
 
-    /// burn-train divides `num_items` among devices and gives the rest to the last. A slice stands
-    /// for the device that it begins at: its images come from every batch, not from a range.
+    /// burn-train divides `num_items` among devices and gives the rest to the last device. Here the begin of
+    /// a slice only tells which device it is for. Its images come from every batch, not from one range.
     fn slice(&self, start: usize, _end: usize) -> Arc<dyn DataLoader<ImageBatch>> {
         let length = self.num_items() / self.parts.count;
         self.copy(Some(start / length), &self.device)
@@ -310,7 +311,7 @@ mod tests {
         }
     }
 
-    /// Loaders of 40 images, which are told by their label; 36 of them are for training.
+    /// Loaders of 40 images, each with a label of its own; 36 of the images are for training.
     fn loaders(config: &LoaderConfig) -> Loaders {
         let images = super::super::Images {
             pixels: vec![0; 28 * 28 * 40],
@@ -343,7 +344,7 @@ mod tests {
         (0..count).map(pass).collect()
     }
 
-    /// What burn-train makes of a loader for so many devices.
+    /// The slices that burn-train makes of a loader for several devices.
     fn slices(
         loader: &Arc<dyn DataLoader<ImageBatch>>,
         devices: usize,
@@ -354,7 +355,7 @@ mod tests {
 
     #[test]
     fn devices_share_every_batch_of_one_device() {
-        // 36 images: batches of 5 leave one over, batches of 7 and 8 a few, batches of 4 none.
+        // 36 images: batches of 5 leave one image over, batches of 7 and 8 leave some, batches of 4 none.
         for (batch_size, devices) in [(4, 2), (4, 4), (5, 2), (7, 2), (7, 3), (8, 3), (36, 5)] {
             let config = LoaderConfig {
                 batch_size,

@@ -23,7 +23,7 @@ pub static MNIST: [Published; 4] = files(
     ],
 );
 
-/// The files of Fashion-MNIST, whose address has no HTTPS; the sums guard them.
+/// The files of Fashion-MNIST. Their address has no HTTPS, so the MD5 sums protect them.
 pub static FASHION_MNIST: [Published; 4] = files(
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
     [
@@ -55,7 +55,7 @@ macro_rules! embedded {
     };
 }
 
-/// The subset that is part of the program.
+/// Reads mnist-mini, which is part of the program.
 pub fn mini() -> Result<Dataset, Error> {
     Ok(Dataset {
         train: idx::read(
@@ -73,7 +73,7 @@ pub fn mini() -> Result<Dataset, Error> {
     })
 }
 
-/// The original files, gzip or not.
+/// Reads the original files, gzip or not.
 pub fn read(folder: &Folder, files: &[Published; 4]) -> Result<Dataset, Error> {
     let split = |images: &Published, labels: &Published| {
         idx::read(open(folder, images)?, open(folder, labels)?, SIZE, CLASSES)
@@ -85,8 +85,8 @@ pub fn read(folder: &Folder, files: &[Published; 4]) -> Result<Dataset, Error> {
     })
 }
 
-/// Under the published name, gzip or not, or as other programs unpack and place it: with a dot before
-/// `idx`, and in the `raw` folder of torchvision.
+/// Opens a file under its published name, gzip or not, or under the names that other programs give it: with a
+/// dot before `idx`, and in the folder `raw` of torchvision.
 fn open(folder: &Folder, published: &Published) -> Result<File<fs::File>, Error> {
     let plain = published.name.trim_end_matches(".gz");
     let dotted = plain.replace("-idx", ".idx");
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// Writes files of `train` and `test` images, all black, the first half of the files gzipped.
+    /// Writes files of `train` and `test` black images. The files of training images are gzipped.
     fn write_files(folder: &Path, train: u8, test: u8) {
         for (index, published) in MNIST.iter().enumerate() {
             let count = if index < 2 { train } else { test };

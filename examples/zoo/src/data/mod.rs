@@ -82,10 +82,10 @@ impl DatasetName {
         self.normalization().mean.len()
     }
 
-    /// How images become numbers that networks take, as in the reference implementation.
+    /// How images become inputs of networks, as in the reference implementation.
     pub fn normalization(self) -> Normalization {
         let (mean, deviation, padding): (&[f32], &[f32], usize) = match self {
-            // The usual deviation is 0.3081.
+            // The deviation of the reference implementation. Others use 0.3081.
             Self::MnistMini | Self::Mnist => (&[0.1307], &[0.3015], 2),
             Self::FashionMnist => (&[0.2860], &[0.3205], 2),
             Self::Cifar10 => (&[0.4914, 0.4822, 0.4465], &[0.2023, 0.1994, 0.2010], 0),
@@ -110,21 +110,22 @@ impl DatasetName {
         Augmentation { crop, flip }
     }
 
-    /// Reads the data set; with `download`, missing files are fetched first.
+    /// Reads the data set. With `download`, missing files are downloaded first.
     ///
-    /// Without a folder, downloads go to one with the name of the data set, because some sets
-    /// have files of the same names.
+    /// Without a folder, downloads go to `data/` and the name of the data set, because some data sets have
+    /// files of the same names.
     ///
     /// # Errors
-    /// Names the file and what was expected of it, if one is missing or not what it should be.
+    /// [`Error`], which names a file that is missing or wrong, and what was expected.
     pub fn load(self, data_dir: Option<&Path>, download: bool) -> Result<Dataset, Error> {
         self.read(|| Folder::new(self, data_dir, download))
     }
 
-    /// The same from files of which some may be missing, or hold fewer images than are published.
+    /// Reads the data set, whose files may be missing or hold fewer images than are published. Only CIFAR is
+    /// read in this way; the other data sets are read as by [`load`](Self::load).
     ///
     /// # Errors
-    /// As [`load`](Self::load); also without any images to train on or to test on.
+    /// The errors of [`load`](Self::load); [`Error::Empty`] without training images or without test images.
     pub fn load_partial(self, data_dir: Option<&Path>) -> Result<Dataset, Error> {
         self.read(|| Ok(Folder::new(self, data_dir, false)?.partial()))
     }
@@ -150,18 +151,18 @@ impl DatasetName {
     }
 }
 
-/// How images become numbers that networks take: padded, then shifted and scaled by channel.
+/// How images become inputs of networks: they are padded, then each channel is shifted and scaled.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalization {
     /// The mean of each channel, where white is 1.
     pub mean: &'static [f32],
     /// The standard deviation of each channel.
     pub deviation: &'static [f32],
-    /// Black pixels added on every side, so that images are 32×32.
+    /// The number of black pixels that are added on every side, so that images are 32×32.
     pub padding: usize,
 }
 
-/// Images and labels to train on and to test on.
+/// Training images and test images with their labels.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// The training set.
@@ -173,7 +174,7 @@ pub struct Dataset {
 /// Labelled images of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    /// Pixels by image, channel, row and column; 255 is white.
+    /// Pixels, `[images, channels, height, width]`; 255 is white.
     pub pixels: Vec<u8>,
     /// The class of each image.
     pub labels: Vec<u8>,
@@ -192,7 +193,7 @@ impl Images {
         self.labels.is_empty()
     }
 
-    /// The pixels of an image.
+    /// The pixels of an image, `[channels, height, width]`.
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.shape.iter().product::<usize>();
         &self.pixels[index * size..(index + 1) * size]

@@ -1,5 +1,5 @@
 //! SVHN: digits of house numbers (Y. Netzer et al., <http://ufldl.stanford.edu/housenumbers>) in
-//! files of MATLAB 5.
+//! files of the format MATLAB 5.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{Dataset, Error, Images};
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;
 
-/// The files; their address has no HTTPS, the sums guard them.
+/// The files. Their address has no HTTPS, so the MD5 sums protect them.
 pub static FILES: [Published; 2] = [
     Published {
         base: "http://ufldl.stanford.edu/housenumbers",
@@ -71,7 +71,7 @@ fn read_file(path: &Path) -> Result<Images, Error> {
     })
 }
 
-/// Whether a file is one of MATLAB 7.3, by its first line or its format.
+/// Whether a file is of MATLAB 7.3, by its first line or by the signature of HDF5.
 fn is_hdf5(path: &Path) -> Result<bool, Error> {
     let mut start = Vec::new();
     let read = folder::open(path)?.take(19).read_to_end(&mut start);
@@ -88,7 +88,7 @@ struct File {
 }
 
 impl File {
-    /// The variable `X`, which is column-major, by image, channel, row and column.
+    /// The variable `X`, `[32, 32, 3, N]` in column-major order, as `[N, 3, 32, 32]` in row-major order.
     fn pixels(&self) -> Result<Vec<u8>, Error> {
         let array = self.content.find_by_name("X");
         if let Some(array) = array
@@ -106,8 +106,8 @@ impl File {
         Err(self.unexpected("X", array, "uint8 [32, 32, 3, N]"))
     }
 
-    /// The variable `y`, in which a zero is class 10. Its type and whether it is a column depend on the
-    /// program that saved it.
+    /// The variable `y`. The digit 0 has the label 10 there, and becomes 0. The type of `y`, and whether `y`
+    /// is a column or a row, depend on the program that saved it.
     fn labels(&self) -> Result<Vec<u8>, Error> {
         let array = self.content.find_by_name("y");
         let unexpected = || self.unexpected("y", array, "numbers [N, 1]");
@@ -147,7 +147,8 @@ impl File {
     }
 }
 
-/// Of one image, programs leave the last of the four sizes out.
+/// Whether a size is that of so many images. For a single image, programs leave out the last of the four
+/// sizes.
 fn is_images(size: &[usize], images: usize) -> bool {
     size == [SIDE, SIDE, CHANNELS, images] || (images == 1 && size == [SIDE, SIDE, CHANNELS])
 }
@@ -195,7 +196,7 @@ mod tests {
     use super::super::DatasetName;
     use super::*;
 
-    // Types of elements and classes of arrays, as the format numbers them.
+    // The numbers that the format has for types of elements and classes of arrays.
     const INT8: u32 = 1;
     const UINT8: u32 = 2;
     const INT32: u32 = 5;
@@ -239,7 +240,7 @@ mod tests {
         [text.as_bytes(), &[0, 1], b"IM", &variables.concat()].concat()
     }
 
-    /// The pixel of an image in the order of the networks.
+    /// The value of a pixel that all tests use.
     fn pixel(image: usize, channel: usize, row: usize, column: usize) -> u8 {
         (image * 101 + channel * 53 + row * 7 + column) as u8
     }

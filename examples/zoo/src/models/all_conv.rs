@@ -14,7 +14,7 @@ use super::{Layer, LayerName, Layered, Network, NetworkConfig};
 /// Filters, kernel size and stride of a convolution.
 type Filters = (usize, usize, usize);
 
-/// The dropout ahead of each stage and the stage's convolutions.
+/// The dropout before each stage, and the convolutions of the stage.
 const STAGES: [(f64, &[Filters]); 3] = [
     (0.2, &[(96, 3, 1), (96, 3, 1), (96, 3, 2)]),
     (0.5, &[(192, 3, 1), (192, 3, 1), (192, 3, 2)]),
@@ -29,7 +29,7 @@ impl AllConvConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`].
+    /// The errors of [`ConvConfig::try_init`].
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<AllConv, Error> {
         let mut channels = config.channels;
         let mut conv = |&(filters, kernel, stride): &Filters| {
@@ -46,7 +46,7 @@ impl AllConvConfig {
                 })
             })
             .collect::<Result<_, _>>()?;
-        // Dense in every variant, as a linear classifier is.
+        // Dense in every variant, as the linear classifiers of the other networks are.
         let classifier = ConvConfig::from(layer([channels, config.classes], 1, 1));
         Ok(AllConv {
             stages,

@@ -15,7 +15,7 @@ impl BaseConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
+    /// The errors of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<Vgg, Error> {
         Vgg::try_init(&[&[32], &[64], &[128], &[256]], config, device)
     }

@@ -1,4 +1,4 @@
-//! What the networks are made of.
+//! The blocks that the networks consist of.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
@@ -8,8 +8,8 @@ use linearconv::{Conv, ConvConfig, Epilogue, Error};
 
 use super::layers::{Layer, LayerName, Norm};
 
-/// A convolution of an odd, square kernel, padded so that only its stride changes the size of
-/// images.
+/// A convolution with a square kernel of odd size. It is padded so that only its stride changes the size of
+/// feature maps.
 pub fn layer(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig {
     let padding = kernel / 2;
     Conv2dConfig::new(channels, [kernel, kernel])
@@ -22,15 +22,15 @@ pub fn layer(channels: [usize; 2], kernel: usize, stride: usize) -> Conv2dConfig
 /// A convolution and batch normalization.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
-    /// In networks for export alone: the combination of input channels as a layer of its own.
+    /// The combination of input channels as a separate layer. Only networks that are exported have it.
     mix: Option<Conv>,
     conv: Conv,
-    /// None once it is folded into the convolution.
+    /// The normalization; none once it is folded into the convolution.
     norm: Option<BatchNorm>,
 }
 
 impl ConvNorm {
-    /// The given convolution, normalized.
+    /// The given convolution, followed by a normalization.
     pub fn new(conv: Conv, device: &Device) -> Self {
         let filters = conv.cost().dense().primary;
         Self {
@@ -40,10 +40,10 @@ impl ConvNorm {
         }
     }
 
-    /// The policy's convolution for the given layer, normalized.
+    /// The convolution that the policy makes of the given layer, followed by a normalization.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`].
+    /// The errors of [`ConvConfig::try_init`].
     pub fn try_init(
         policy: &ConvConfig,
         layer: Conv2dConfig,
@@ -53,7 +53,7 @@ impl ConvNorm {
         Ok(Self::new(conv, device))
     }
 
-    /// The convolution, normalized, then the epilogue.
+    /// Applies the convolution, the normalization and the epilogue.
     ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
@@ -68,7 +68,7 @@ impl ConvNorm {
         self.conv.forward_with(input, epilogue)
     }
 
-    /// The layers of a block of this path, under these names in PyTorch.
+    /// The convolution and the normalization, by the path of the block in Burn and by their names in PyTorch.
     pub fn layer(&mut self, path: &str, [conv, norm]: [String; 2]) -> Layer<'_> {
         Layer::Conv {
             name: LayerName::new(format!("{path}.conv"), conv),
@@ -82,7 +82,7 @@ impl ConvNorm {
     }
 }
 
-/// Applies blocks with ReLU between them and the epilogue after the last.
+/// Applies blocks one after another, with ReLU between them and the epilogue after the last block.
 ///
 /// # Shapes
 /// - input: `[batch_size, channels_in, height_in, width_in]`
@@ -95,7 +95,7 @@ pub fn chain(blocks: &[ConvNorm], input: Tensor<4>, epilogue: Epilogue) -> Tenso
     last.forward(inner.iter().fold(input, relu), epilogue)
 }
 
-/// The layers of the blocks of a body, which are numbered from 1 in PyTorch.
+/// The layers of the blocks of a body. PyTorch numbers these blocks from 1.
 pub fn numbered<'a>(
     body: &'a mut [ConvNorm],
     path: &str,

@@ -1,4 +1,4 @@
-//! What a network costs.
+//! Parameters and multiply-adds of a network.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
@@ -6,7 +6,7 @@ use linearconv::{Calibration, Evaluation, LayerCost, Pixels};
 
 use super::{IMAGE_SIDE, Network};
 
-/// The sizes that the convolutions of a network have for an image, and nothing else.
+/// A calibration that knows only the sizes of the feature maps, from one image of `channels` channels.
 pub fn sizes<N: Network>(network: &N, channels: usize) -> Calibration {
     let device = network.devices().into_iter().next().unwrap_or_default();
     let image = Tensor::zeros([1, channels, IMAGE_SIDE, IMAGE_SIDE], &device);
@@ -15,11 +15,11 @@ pub fn sizes<N: Network>(network: &N, channels: usize) -> Calibration {
     calibration
 }
 
-/// The layers of a network with the pixels that each takes of an image.
+/// The cost of each layer of a network, and the number of pixels that the layer computes for an image.
 pub struct Costs(Vec<(LayerCost, Pixels)>);
 
 impl Costs {
-    /// Those for images of so many channels, seen in a forward pass.
+    /// The costs for images of `channels` channels, found by a forward pass.
     pub fn of<N: Network>(network: &N, channels: usize) -> Self {
         let mut layers: Vec<_> = sizes(network, channels).layers().collect();
         let mut linear = LinearLayers::default();
@@ -28,18 +28,18 @@ impl Costs {
         Self(layers)
     }
 
-    /// Parameters of the layers.
+    /// The parameters of the convolutions and linear layers.
     pub fn parameters(&self) -> usize {
         self.0.iter().map(|(cost, _)| cost.parameters()).sum()
     }
 
-    /// Parameters of the layers if they were dense.
+    /// The parameters that these layers would have if they were dense.
     pub fn dense_parameters(&self) -> usize {
         let dense = self.0.iter().map(|(cost, _)| cost.dense());
         dense.map(|cost| cost.parameters()).sum()
     }
 
-    /// Multiply-adds of an image; grouped layers are materialized in any case.
+    /// The multiply-adds for an image. Grouped layers are always materialized.
     pub fn multiply_adds(&self, evaluation: Evaluation) -> u64 {
         self.sum(|cost, pixels| match (evaluation, cost.groups) {
             (Evaluation::Factored, 2..) => cost.multiply_adds(Evaluation::Materialized, pixels),
@@ -47,7 +47,7 @@ impl Costs {
         })
     }
 
-    /// Multiply-adds of an image if the layers were dense.
+    /// The multiply-adds for an image if the layers were dense.
     pub fn dense_multiply_adds(&self) -> u64 {
         self.sum(|cost, pixels| cost.dense().multiply_adds(Evaluation::Materialized, pixels))
     }
@@ -60,7 +60,7 @@ impl Costs {
     }
 }
 
-/// Linear layers, each of which costs what a 1×1 convolution of one pixel does.
+/// Linear layers. A linear layer costs as much as a 1×1 convolution of one pixel.
 #[derive(Default)]
 struct LinearLayers {
     inside: bool,
@@ -95,16 +95,16 @@ impl ModuleVisitor for LinearLayers {
     }
 }
 
-/// The trainable parameters of a module on an autodiff device, without drawing those that are
-/// still lazy.
+/// The number of trainable parameters of a module on an autodiff device. Lazy parameters are counted, but not
+/// initialized.
 ///
-/// Burn's `num_params` also counts running statistics and thresholds, which no paper does.
+/// Burn's `num_params` also counts running statistics and thresholds. Papers do not count them.
 pub fn trainable_parameters<M: Module>(module: &M) -> usize {
     struct Count(usize);
     impl ModuleVisitor for Count {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            // Only what an initializer is yet to draw is lazy, and that trains. To ask it would
-            // draw it.
+            // Only trainable parameters are lazy here. `is_require_grad` would initialize a lazy
+            // parameter, so it is not called for them.
             if !param.is_initialized() || param.is_require_grad() {
                 self.0 += param.lazy_shape().num_elements();
             }

@@ -1,4 +1,4 @@
-//! How feature maps become class scores.
+//! The last layers of networks: from feature maps to class scores.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -14,21 +14,23 @@ pub struct Head {
 }
 
 impl Head {
-    /// The head for images of so many features.
+    /// A head for `features` features of an image.
     pub fn new(features: usize, classes: usize, device: &Device) -> Self {
         Self {
             linear: LinearConfig::new(features, classes).init(device),
         }
     }
 
+    /// The class scores of feature maps.
+    ///
     /// # Shapes
-    /// - maps: `[batch_size, channels, height, width]` of `features` in all
+    /// - maps: `[batch_size, channels, height, width]`, with channels · height · width = `features`
     /// - output: `[batch_size, classes]`
     pub fn forward(&self, maps: Tensor<4>) -> Tensor<2> {
         self.linear.forward(maps.flatten(1, 3))
     }
 
-    /// The layer, under this name in PyTorch.
+    /// The linear layer, with its name in PyTorch.
     pub fn layer(&mut self, pytorch: &str) -> Layer<'_> {
         Layer::Linear {
             name: LayerName::new("head.linear", pytorch),

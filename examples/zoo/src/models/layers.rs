@@ -1,4 +1,4 @@
-//! The layers of a network by name, for whatever reads, writes or replaces weights.
+//! The layers of a network by name, for code that reads, writes or replaces weights.
 
 use burn::nn::{BatchNorm, Linear};
 use linearconv::Conv;
@@ -12,10 +12,10 @@ pub trait Layered {
 /// The names of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerName {
-    /// In records of Burn: the path of fields, without the variants of enums.
+    /// The name in records of Burn: the path of fields, without the variants of enums.
     pub burn: String,
-    /// In checkpoints of the reference implementation, where it has the network; in those of
-    /// PyTorch's users for its kin.
+    /// The name in checkpoints of the reference implementation. For networks that it lacks: the name in
+    /// other checkpoints of PyTorch.
     pub pytorch: String,
 }
 
@@ -37,9 +37,9 @@ pub enum Layer<'a> {
         name: LayerName,
         /// The layer.
         conv: &'a mut Conv,
-        /// Where a convolution can stand that mixes the channels ahead of this one.
+        /// A place for a convolution before this one, which combines the input channels.
         mix: Option<&'a mut Option<Conv>>,
-        /// The normalization that follows at once.
+        /// The normalization that follows directly.
         norm: Option<Norm<'a>>,
     },
     /// A linear layer.
@@ -55,6 +55,6 @@ pub enum Layer<'a> {
 pub struct Norm<'a> {
     /// Its names.
     pub name: LayerName,
-    /// The layer; none once it is folded.
+    /// The layer; none once it is folded into the convolution.
     pub layer: &'a mut Option<BatchNorm>,
 }

@@ -1,7 +1,7 @@
 //! MobileNetV2 for 32×32 images (Sandler et al. 2018,
-//! [arXiv 1801.04381](https://arxiv.org/abs/1801.04381)), with the reference implementation's
-//! departures: ReLU in place of ReLU6, which is for low-precision arithmetic, an expansion also
-//! where it is by 1, and projected shortcuts.
+//! [arXiv 1801.04381](https://arxiv.org/abs/1801.04381)). As in the reference implementation, three things
+//! differ from the paper: ReLU replaces ReLU6, which serves low-precision arithmetic; a block that expands
+//! by 1 has its expansion layer too; shortcuts are projected where the numbers of channels differ.
 
 use burn::module::Module;
 use burn::nn::Initializer;
@@ -16,7 +16,7 @@ use super::block::{ConvNorm, chain, layer, numbered};
 use super::head::{Head, global_average};
 use super::{Layer, Layered, Network, NetworkConfig};
 
-/// Expansion, filters, number of blocks, and stride of the first of them.
+/// Of each stage: expansion, filters, number of blocks, and stride of the first block.
 const STAGES: [(usize, usize, usize, usize); 7] = [
     (1, NARROWEST, 1, 1),
     (6, 24, 2, 1), // stride 1, not 2: a 32×32 image
@@ -38,8 +38,8 @@ impl MobileNetV2Config {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`]. A constant rank may exceed the 8×8 coefficients of the
-    /// narrowest layers, as in the reference implementation.
+    /// The errors of [`ConvConfig::try_init`]. A constant rank above 8 is not an error for the narrowest
+    /// layers, which have 8×8 coefficients. The reference implementation allows it too.
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<MobileNetV2, Error> {
         let conv = |layer| try_init_conv(&config.conv, layer, device);
         let mut channels = STEM;
@@ -63,7 +63,8 @@ impl MobileNetV2Config {
     }
 }
 
-/// Initialize a layer and its normalization, which subtracts what a bias would add.
+/// Initialize a layer and its normalization. The layer has no bias, because the normalization would subtract
+/// it.
 fn try_init_conv(
     policy: &ConvConfig,
     layer: Conv2dConfig,
@@ -79,9 +80,9 @@ fn try_init_conv(
     Ok(ConvNorm::new(conv?, device))
 }
 
-/// Initialize one of the narrowest layers, also at a constant rank above that of its coefficients.
-/// The reference implementation keeps the rank there and counts its parameters so; it buys
-/// nothing, which is why the layer itself refuses it.
+/// Initialize one of the narrowest layers, also with a constant rank above the size of its coefficient
+/// matrix. Such a rank has no use, so [`LinearConv2dConfig`] does not accept it. The reference implementation
+/// has it, and the paper counts its parameters.
 fn try_init_narrow(config: &LinearConv2dConfig, device: &Device) -> Result<LinearConv2d, Error> {
     let result = config.try_init(device);
     let (
@@ -97,7 +98,7 @@ fn try_init_narrow(config: &LinearConv2dConfig, device: &Device) -> Result<Linea
         rank: secondary.min(primary),
     };
     let mut conv = config.clone().with_coefficients(fitting).try_init(device)?;
-    // What the layer draws its coefficients from.
+    // The distribution that `LinearConv2dConfig` draws low-rank coefficients from.
     let uniform = Initializer::Uniform {
         min: -0.1,
         max: 0.1,
@@ -118,8 +119,8 @@ pub struct MobileNetV2 {
     head: Head,
 }
 
-/// A block that widens its input, convolves each channel by itself, and narrows the result. There
-/// is no activation after it.
+/// A block that increases the number of channels, convolves each channel separately, and decreases the number
+/// of channels. There is no activation after the block.
 #[derive(Module, Debug)]
 struct InvertedResidual {
     body: Vec<ConvNorm>,
@@ -139,7 +140,7 @@ impl InvertedResidual {
                 conv(layer([width, width], 3, stride).with_groups(width))?,
                 conv(layer([width, filters], 1, 1))?,
             ],
-            // The original has no shortcut where the widths differ.
+            // The original has no shortcut where the numbers of channels differ.
             projection: (stride == 1 && channels != filters)
                 .then(|| conv(layer([channels, filters], 1, 1)))
                 .transpose()?,

@@ -1,13 +1,13 @@
-//! The networks, each written once for dense convolutions and every variant of LinearConv.
+//! The networks. Each network is written once, for dense convolutions and for all variants of LinearConv.
 //!
 //! To add a network:
 //! 1. Write its file here: a configuration with `try_init`, and a module that is a [`Network`].
-//! 2. List the layers of a new module with their names ([`Layered`]), and give the module a row
-//!    of `any_network!`, both in `name.rs` and its own file.
+//! 2. In the same file, list the layers of a new module with their names ([`Layered`]). In `name.rs`, give
+//!    the module a row of `any_network!`.
 //! 3. Give the network a row of `networks!` in `name.rs`.
 //! 4. Write its example, `examples/NAME.rs`: the call of `linearconv_zoo::run`.
 //! 5. Name the example in `examples/zoo/Cargo.toml`.
-//! 6. Run the tests: those of all networks take it from the table.
+//! 6. Run the tests. The tests of all networks find the new network in the table.
 
 mod all_conv;
 mod base;
@@ -40,7 +40,7 @@ use burn::module::{Module, ModuleDisplay};
 use burn::tensor::Tensor;
 use linearconv::ConvConfig;
 
-/// The side of the images that every network is made for.
+/// The height and the width of the images that all networks take, in pixels.
 pub const IMAGE_SIDE: usize = 32;
 
 /// An image classifier.
@@ -48,18 +48,18 @@ pub trait Network: Module + ModuleDisplay + Sync + 'static {
     /// The class scores of images.
     ///
     /// # Shapes
-    /// - images: `[batch_size, channels, height, width]`
+    /// - images: `[batch_size, channels, 32, 32]`
     /// - output: `[batch_size, classes]`
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 }
 
-/// What every network is built for.
+/// The configuration that all networks have in common.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// The convolutions.
     pub conv: ConvConfig,
-    /// Channels of the images.
+    /// The number of channels of the images.
     pub channels: usize,
-    /// Classes to tell apart.
+    /// The number of classes.
     pub classes: usize,
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::value_name::value_name;
 
-/// The networks, one in a row: its name here and on the command line, its family, and its
+/// The networks. A row has the name in Rust, the name on the command line, the family and the
 /// configuration.
 macro_rules! networks {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $family:ident, $config:expr;)*) => {
@@ -33,7 +33,7 @@ macro_rules! networks {
             /// Initialize the network.
             ///
             /// # Errors
-            /// Those of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
+            /// The errors of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
             pub fn try_init(
                 self,
                 config: &NetworkConfig,
@@ -44,7 +44,7 @@ macro_rules! networks {
                 })
             }
 
-            /// The networks of which it is one.
+            /// The family of the network.
             pub fn family(self) -> Family {
                 match self {
                     $(Self::$name => Family::$family,)*
@@ -65,7 +65,7 @@ networks! {
     Vgg16, "vgg16", Vgg, VggConfig::Vgg16;
     /// VGG with 19 layers.
     Vgg19, "vgg19", Vgg, VggConfig::Vgg19;
-    /// The all convolutional net.
+    /// All-CNN-C, the all-convolutional network.
     AllConv, "allconv", AllConv, AllConvConfig;
     /// ResNet with 18 layers.
     ResNet18, "resnet18", ResNet, ResNetConfig::ResNet18;
@@ -91,7 +91,7 @@ networks! {
     SqueezeNet, "squeezenet", SqueezeNet, SqueezeNetConfig;
 }
 
-/// Networks that are trained alike.
+/// Networks that are trained with the same settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// [`Vgg`].
@@ -100,7 +100,7 @@ pub enum Family {
     AllConv,
     /// [`ResNet`].
     ResNet,
-    /// [`ResNet`] of grouped convolutions.
+    /// [`ResNet`] with grouped convolutions.
     ResNeXt,
     /// [`MobileNetV2`].
     MobileNetV2,
@@ -109,8 +109,8 @@ pub enum Family {
 }
 
 impl NetworkName {
-    /// The rank of low-rank layers unless another is asked for: the paper's, or the highest that
-    /// the narrowest layer allows.
+    /// The default rank of low-rank layers: the paper's rank, or the highest rank that the narrowest layer
+    /// allows.
     pub fn usual_rank(self) -> usize {
         match self {
             Self::SqueezeNet => 8,
@@ -125,7 +125,7 @@ impl fmt::Display for NetworkName {
     }
 }
 
-/// The modules that networks are, one for each family.
+/// The modules of the networks.
 macro_rules! any_network {
     ($($(#[$doc:meta])* $module:ident;)*) => {
         /// A network of any family.
@@ -136,7 +136,7 @@ macro_rules! any_network {
         }
 
         impl AnyNetwork {
-            /// The names of its variants, which stand in the paths of its records.
+            /// The names of the variants, which are parts of the paths in records of Burn.
             pub(crate) const MODULES: &[&str] = &[$(stringify!($module)),*];
         }
 

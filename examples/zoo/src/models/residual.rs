@@ -1,4 +1,4 @@
-//! Blocks that are added to their input, of [ResNet](super::ResNetConfig) and
+//! Residual blocks, which add their input to their output, of [ResNet](super::ResNetConfig) and
 //! [ResNeXt](super::ResNeXtConfig).
 
 use burn::module::Module;
@@ -14,7 +14,8 @@ use super::layers::Layer;
 pub enum Block {
     /// Two 3×3 convolutions.
     Basic,
-    /// A 1×1 convolution, a 3×3 one in groups, and a 1×1 one to `expansion` times the width.
+    /// A 1×1 convolution, a grouped 3×3 convolution, and a 1×1 convolution with `expansion` times as many
+    /// filters.
     Bottleneck { expansion: usize, groups: usize },
 }
 
@@ -27,15 +28,15 @@ impl Block {
             ],
             Self::Bottleneck { groups, .. } => vec![
                 layer([channels, width], 1, 1),
-                // The original strides in the first 1×1 convolution, which skips three of four
-                // pixels; its authors' later code strides here, as everyone has since.
+                // The paper has the stride in the first 1×1 convolution, which then skips three of four
+                // pixels. The later code of its authors has the stride here, and so do all others.
                 layer([width, width], 3, stride).with_groups(groups),
                 layer([width, self.filters(width)], 1, 1),
             ],
         }
     }
 
-    /// The channels that a block of this width puts out.
+    /// The number of output channels of a block of this width.
     pub fn filters(self, width: usize) -> usize {
         match self {
             Self::Basic => width,
@@ -44,7 +45,7 @@ impl Block {
     }
 }
 
-/// A residual block with the ReLU after it.
+/// A residual block, and the ReLU after it.
 #[derive(Module, Debug)]
 pub struct Residual {
     body: Vec<ConvNorm>,
@@ -52,11 +53,11 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// A block from so many channels; where it changes the shape of its input, the shortcut is a
+    /// A block with `channels` input channels. If the block changes the shape of its input, its shortcut is a
     /// 1×1 convolution.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`].
+    /// The errors of [`ConvConfig::try_init`].
     pub fn try_init(
         conv: &ConvConfig,
         block: Block,
@@ -65,7 +66,7 @@ impl Residual {
         stride: usize,
         device: &Device,
     ) -> Result<Self, Error> {
-        // Normalization subtracts what a bias adds.
+        // No bias: normalization would subtract it.
         let init = |layer: Conv2dConfig| ConvNorm::try_init(conv, layer.with_bias(false), device);
         let filters = block.filters(width);
         let layers = block.layers(channels, width, stride).into_iter();
@@ -77,6 +78,8 @@ impl Residual {
         })
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
     /// - input: `[batch_size, channels_in, height_in, width_in]`
     /// - output: `[batch_size, channels_out, height_out, width_out]`
@@ -89,7 +92,7 @@ impl Residual {
         chain(&self.body, input, epilogue)
     }
 
-    /// The layers of a block of this path, under this name in PyTorch.
+    /// The layers of the block, by its path in Burn and by its name in PyTorch.
     pub fn layers(&mut self, path: &str, name: &str) -> impl Iterator<Item = Layer<'_>> {
         let body = numbered(&mut self.body, path, name);
         let shortcut = self.shortcut.iter_mut().map(move |block| {

@@ -1,5 +1,5 @@
-//! ResNet for 32×32 images (He et al. 2015, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385)):
-//! the networks of its ImageNet table.
+//! ResNet for 32×32 images (He et al. 2015, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385)): the
+//! networks of the paper's ImageNet table.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -10,21 +10,21 @@ use super::head::{Head, global_average};
 use super::residual::{Block, Residual};
 use super::{Layer, Layered, Network, NetworkConfig};
 
-/// Channels of the stem.
+/// The number of output channels of the stem.
 pub(super) const STEM: usize = 64;
 
-/// A network of the ResNet family, named by the number of its layers, shortcuts left out.
+/// A ResNet, named by the number of its layers. Shortcuts are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResNetConfig {
-    /// Of basic blocks.
+    /// With basic blocks.
     ResNet18,
-    /// Of basic blocks.
+    /// With basic blocks.
     ResNet34,
-    /// Of bottleneck blocks.
+    /// With bottleneck blocks.
     ResNet50,
-    /// Of bottleneck blocks.
+    /// With bottleneck blocks.
     ResNet101,
-    /// Of bottleneck blocks.
+    /// With bottleneck blocks.
     ResNet152,
 }
 
@@ -51,24 +51,25 @@ impl ResNetConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
+    /// The errors of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<ResNet, Error> {
-        // The original's stem, a 7×7 convolution of stride 2 and a pool, would leave 8×8 pixels.
+        // The stem of the paper is a 7×7 convolution of stride 2 and a pool. For 32×32 images it would leave
+        // only 8×8 pixels.
         let stem = layer([config.channels, STEM], 3, 1).with_bias(false);
         let stem = ConvNorm::try_init(&config.conv, stem, device)?;
         ResNet::try_init(stem, self.stages(), config, device)
     }
 }
 
-/// The residual blocks of a network: so many in each stage. Each stage after the first has twice
-/// the width of the one before and begins with stride 2.
+/// The residual blocks of a network: their kind, the width of the first stage, and the number of blocks in
+/// each stage. Each later stage has twice the width of the stage before, and its first block has stride 2.
 pub(super) struct Stages {
     pub block: Block,
     pub width: usize,
     pub counts: &'static [usize],
 }
 
-/// ResNet; created by [`ResNetConfig`], and of grouped blocks by
+/// ResNet; created by [`ResNetConfig`], and with grouped blocks by
 /// [`ResNeXtConfig`](super::ResNeXtConfig).
 #[derive(Module, Debug)]
 pub struct ResNet {

@@ -1,6 +1,5 @@
 //! ResNeXt-29 for 32×32 images (Xie et al. 2016,
-//! [arXiv 1611.05431](https://arxiv.org/abs/1611.05431)): ResNet whose 3×3 convolutions are in
-//! groups.
+//! [arXiv 1611.05431](https://arxiv.org/abs/1611.05431)): a ResNet with grouped 3×3 convolutions.
 
 use burn::tensor::Device;
 use linearconv::{ConvConfig, Error};
@@ -10,16 +9,16 @@ use super::block::{ConvNorm, layer};
 use super::residual::Block;
 use super::resnet::{ResNet, STEM, Stages};
 
-/// A ResNeXt of 29 layers, named by groups × filters of a group in the first stage.
+/// A ResNeXt with 29 layers. Its name tells the number of groups × the filters of a group in the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResNeXtConfig {
-    /// The one of the LinearConv paper.
+    /// The ResNeXt of the LinearConv paper.
     ResNeXt29_2x64d,
-    /// Twice as wide.
+    /// Twice as wide as the first.
     ResNeXt29_4x64d,
-    /// Four times as wide.
+    /// Four times as wide as the first.
     ResNeXt29_8x64d,
-    /// As wide as the first, in many small groups.
+    /// As wide as the first, with many small groups.
     ResNeXt29_32x4d,
 }
 
@@ -27,7 +26,7 @@ impl ResNeXtConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`].
+    /// The errors of [`ConvConfig::try_init`].
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<ResNet, Error> {
         let (groups, group_width) = match self {
             Self::ResNeXt29_2x64d => (2, 64),
@@ -36,8 +35,8 @@ impl ResNeXtConfig {
             Self::ResNeXt29_32x4d => (32, 4),
         };
         let stages = Stages {
-            // As in the reference implementation. The original's blocks put out 256 channels in
-            // the first stage, whatever their width.
+            // As in the reference implementation. In the paper, the blocks of the first stage have 256 output
+            // channels, whatever their width.
             block: Block::Bottleneck {
                 expansion: 2,
                 groups,
@@ -45,8 +44,8 @@ impl ResNeXtConfig {
             width: groups * group_width,
             counts: &[3, 3, 3],
         };
-        // The original's stem is 3×3. The reference implementation's is 1×1 and, so small, dense
-        // in every variant.
+        // The paper has a 3×3 stem. The stem of the reference implementation is 1×1, and dense in every
+        // variant, because it is small.
         let stem = layer([config.channels, STEM], 1, 1).with_bias(false);
         let stem = ConvNorm::try_init(&ConvConfig::dense(), stem, device)?;
         ResNet::try_init(stem, stages, config, device)

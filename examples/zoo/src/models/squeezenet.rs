@@ -1,6 +1,6 @@
 //! SqueezeNet 1.1 for 32×32 images (Iandola et al. 2016,
-//! [arXiv 1602.07360](https://arxiv.org/abs/1602.07360)), with batch normalization, which the
-//! original does without, so that it trains at the other networks' learning rate.
+//! [arXiv 1602.07360](https://arxiv.org/abs/1602.07360)). The original has no batch normalization. It is
+//! added here, so that the network trains at the learning rate of the other networks.
 
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -12,8 +12,8 @@ use super::block::{ConvNorm, layer};
 use super::head::global_average;
 use super::{Layer, LayerName, Layered, Network, NetworkConfig};
 
-/// Filters of each fire module, the squeezing ones and those of each expansion; a max pool is
-/// ahead of each stage.
+/// Of each fire module: the filters that squeeze, and the filters of each of its two expansions. A max pool
+/// comes before each stage.
 const STAGES: [&[(usize, usize)]; 3] = [
     &[(16, 64), (16, 64)],
     &[(32, 128), (32, 128)],
@@ -29,14 +29,14 @@ impl SqueezeNetConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`]; the narrowest layers allow a constant rank of at most 8.
+    /// The errors of [`ConvConfig::try_init`]. The narrowest layers allow a constant rank of at most 8.
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<SqueezeNet, Error> {
         let conv = |channels, kernel| {
-            // Normalization subtracts what a bias adds.
+            // No bias: normalization would subtract it.
             let layer = layer(channels, kernel, 1).with_bias(false);
             ConvNorm::try_init(&config.conv, layer, device)
         };
-        // Stride 1, not 2: a 32×32 image.
+        // Stride 1, not 2, because images have only 32×32 pixels.
         let stem = conv([config.channels, STEM], 3)?;
         let mut channels = STEM;
         let mut fire = |&(squeeze, expand): &(usize, usize)| {
@@ -51,11 +51,11 @@ impl SqueezeNetConfig {
             .iter()
             .map(|fires| fires.iter().map(&mut fire).collect())
             .collect::<Result<_, _>>()?;
-        // Dense in every variant, as a linear classifier is.
+        // Dense in every variant, as the linear classifiers of the other networks are.
         let classifier = ConvConfig::from(layer([channels, config.classes], 1, 1));
         Ok(SqueezeNet {
             stem,
-            // Rounding up, as the original, so that 32 pixels become 16, 8 and 4.
+            // Sizes are rounded up, as in the original, so that 32 pixels become 16, 8 and 4.
             pool: MaxPool2dConfig::new([3, 3])
                 .with_strides([2, 2])
                 .with_ceil_mode(true)
@@ -77,7 +77,7 @@ pub struct SqueezeNet {
     classifier: Conv,
 }
 
-/// Few 1×1 filters, then 1×1 and 3×3 ones side by side.
+/// A fire module: a few 1×1 filters, then 1×1 filters and 3×3 filters side by side.
 #[derive(Module, Debug)]
 struct Fire {
     squeeze: ConvNorm,
@@ -110,7 +110,7 @@ impl Network for SqueezeNet {
 
 impl Layered for SqueezeNet {
     fn layers(&mut self) -> Vec<Layer<'_>> {
-        // The reference implementation lacks it: the names are those of Burn.
+        // The reference implementation lacks this network, so PyTorch's names are the names of Burn.
         fn layer(block: &mut ConvNorm, path: String) -> Layer<'_> {
             let names = ["conv", "norm"].map(|layer| format!("{path}.{layer}"));
             block.layer(&path, names)

@@ -1,10 +1,10 @@
-//! What the convolutions of a network can be, by name.
+//! The kinds of convolutions that a network can have, by name.
 
 use clap::ValueEnum;
 use linearconv::Evaluation;
 use serde::{Deserialize, Serialize};
 
-/// What the convolutions of a network are.
+/// The kind of convolutions of a network.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
@@ -12,7 +12,7 @@ pub enum Variant {
     Dense,
     /// LinearConv with all coefficients.
     Full,
-    /// LinearConv whose rank is a share of the primary filters.
+    /// LinearConv whose rank is a fraction of the number of primary filters.
     Rank,
     /// LinearConv of constant rank.
     LowRank,
@@ -20,13 +20,13 @@ pub enum Variant {
     Sparse,
 }
 
-/// Which convolutions of a network are LinearConv layers.
+/// Which convolutions of a network become LinearConv layers.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layers {
-    /// Those that it makes smaller and faster; depthwise, grouped and tiny ones stay dense.
+    /// Layers that get smaller and faster; depthwise, grouped and tiny layers stay dense.
     Auto,
-    /// All, as in the paper.
+    /// All layers, as in the paper.
     All,
 }
 
@@ -34,11 +34,11 @@ pub enum Layers {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvaluationArg {
-    /// The cheaper of the two for each layer.
+    /// For each layer, the evaluation that is expected to be faster.
     Auto,
     /// Convolve with the primary filters, then combine their feature maps.
     Factored,
-    /// Build every kernel, then convolve with it.
+    /// Build every kernel, then convolve with the kernel.
     Materialized,
 }
 

@@ -1,6 +1,6 @@
 //! VGG for 32×32 images (Simonyan and Zisserman 2014, [arXiv 1409.1556](https://arxiv.org/abs/1409.1556)),
-//! as the LinearConv paper uses it: with batch normalization, which came later and makes the deep
-//! ones trainable from scratch.
+//! with batch normalization, as in the LinearConv paper. The VGG paper is older than batch normalization.
+//! With it, the deep networks of the family train from scratch.
 
 use burn::module::Module;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -11,7 +11,7 @@ use super::block::{ConvNorm, chain, layer};
 use super::head::Head;
 use super::{IMAGE_SIDE, Layer, Layered, Network, NetworkConfig};
 
-/// Filters of the 3×3 convolutions of each stage; a 2×2 max pool ends a stage.
+/// The filters of the 3×3 convolutions of each stage. A 2×2 max pool ends each stage.
 type Stages = [&'static [usize]];
 
 const VGG11: &Stages = &[&[64], &[128], &[256; 2], &[512; 2], &[512; 2]];
@@ -19,8 +19,8 @@ const VGG13: &Stages = &[&[64; 2], &[128; 2], &[256; 2], &[512; 2], &[512; 2]];
 const VGG16: &Stages = &[&[64; 2], &[128; 2], &[256; 3], &[512; 3], &[512; 3]];
 const VGG19: &Stages = &[&[64; 2], &[128; 2], &[256; 4], &[512; 4], &[512; 4]];
 
-/// A network of the VGG family. Its number counts the layers of the original, which has three
-/// linear ones; this has one, because 32×32 images leave one pixel of 512 features.
+/// A network of the VGG family. The number in its name counts the layers of the original, which has three
+/// linear layers. This network has one linear layer, because 32×32 images leave one pixel of 512 features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VggConfig {
     /// Eight convolutions, configuration A.
@@ -37,7 +37,7 @@ impl VggConfig {
     /// Initialize the network.
     ///
     /// # Errors
-    /// Those of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
+    /// The errors of [`ConvConfig::try_init`](linearconv::ConvConfig::try_init).
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<Vgg, Error> {
         let stages = match self {
             Self::Vgg11 => VGG11,
@@ -49,7 +49,7 @@ impl VggConfig {
     }
 }
 
-/// VGG; created by [`VggConfig`], and of fewer stages by [`BaseConfig`](super::BaseConfig).
+/// VGG; created by [`VggConfig`], and with fewer stages by [`BaseConfig`](super::BaseConfig).
 #[derive(Module, Debug)]
 pub struct Vgg {
     stages: Vec<Vec<ConvNorm>>,
@@ -96,7 +96,8 @@ impl Layered for Vgg {
     fn layers(&mut self) -> Vec<Layer<'_>> {
         let stages = self.stages.iter_mut().enumerate();
         let blocks = stages.flat_map(|(stage, blocks)| {
-            // In PyTorch, the convolution, the normalization and the ReLU of all blocks are in a row.
+            // In PyTorch, the layers of all blocks of a stage have one numbering: convolution,
+            // normalization, ReLU, convolution, and so on.
             blocks.iter_mut().enumerate().map(move |(block, layers)| {
                 let names = [3 * block, 3 * block + 1].map(|index| format!("feat.{stage}.{index}"));
                 layers.layer(&format!("stages.{stage}.{block}"), names)

@@ -1,14 +1,14 @@
-//! The folder of a run's results, which no other run writes to.
+//! The folder for the results of a run. No other run writes to it.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The file whose lock tells that a run is at work in its folder.
+/// The file that a run locks while it writes to its folder.
 pub(crate) const LOCK: &str = "lock";
 
-/// A folder that this process alone writes to, until it is dropped.
+/// A folder that only this process writes to, until the claim is dropped.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,
@@ -16,14 +16,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Takes the folder that a flag names, or a new one of that name under `runs`.
+    /// Takes the folder `out_dir`, or without it a new folder with this name under `runs`.
     ///
-    /// A folder is free if there is nothing in it. What `starts_over` says may go of a run that was
-    /// interrupted before there was anything to keep, goes.
+    /// A folder is free if it is empty. A folder is also free if `starts_over` is true for it: an interrupted
+    /// run has left nothing that is worth keeping. The content of such a folder is removed.
     ///
     /// # Errors
-    /// - [`Error::OutDirInUse`]: the named folder holds something, or another process writes to it.
-    /// - [`Error::Io`]: it cannot be created.
+    /// - [`Error::OutDirInUse`]: `out_dir` is not free, or another process writes to it.
+    /// - [`Error::Io`]: the folder cannot be created.
     pub fn new(
         out_dir: Option<&Path>,
         name: &str,
@@ -35,7 +35,7 @@ impl Claim {
         }
     }
 
-    /// Takes the first folder of that name, with a number behind it, that is free.
+    /// Takes the first free folder among `name`, `name-2`, `name-3` and so on.
     fn numbered(
         parent: &Path,
         name: &str,
@@ -73,11 +73,11 @@ impl Claim {
         Ok(claim)
     }
 
-    /// Takes a folder with all that is in it.
+    /// Takes a folder and keeps its content.
     ///
     /// # Errors
-    /// - [`Error::OutDirInUse`]: another process writes to it, or it is a file.
-    /// - [`Error::Io`]: it cannot be created or written to.
+    /// - [`Error::OutDirInUse`]: another process writes to the folder, or the path is a file.
+    /// - [`Error::Io`]: the folder cannot be created or written to.
     pub fn of_existing(path: &Path) -> Result<Self, Error> {
         if path.is_file() {
             return Err(Error::OutDirInUse { path: path.into() });
@@ -90,7 +90,7 @@ impl Claim {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::OutDirInUse { path: path.into() });
             }
-            // A file system without locks: two runs at once are not told apart there.
+            // On a file system without locks, a second run in the same folder is not noticed.
             Err(TryLockError::Error(_)) => None,
         };
         Ok(Self {
@@ -104,7 +104,7 @@ impl Claim {
         &self.path
     }
 
-    /// What is in the folder, beside the lock.
+    /// The content of the folder without the lock.
     fn entries(&self) -> Result<Vec<PathBuf>, Error> {
         let error = |source| Error::Io {
             path: self.path.clone(),
@@ -119,7 +119,7 @@ impl Claim {
     }
 }
 
-/// A folder that nothing was written to is not left behind.
+/// Removes the folder if nothing was written to it.
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.entries().is_ok_and(|entries| entries.is_empty()) {

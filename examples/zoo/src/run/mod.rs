@@ -1,4 +1,4 @@
-//! A whole run: data, network, training, test, report.
+//! A run: it reads the data, builds the network, trains it, tests it and writes a report.
 
 mod claim;
 mod report;
@@ -32,8 +32,8 @@ use crate::output::{exit, say};
 use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
 use crate::weights::Metadata;
 
-/// The main function of a network's example: reads the command line, then trains and tests, or does
-/// what else it asks for.
+/// The main function of a network's example. Reads the command line, then trains and tests the network, or
+/// evaluates, predicts or exports.
 pub fn run(network: NetworkName) -> ExitCode {
     keep_freed_memory();
     let args = Args::read(network);
@@ -54,33 +54,33 @@ pub fn run(network: NetworkName) -> ExitCode {
     }))
 }
 
-/// The name of the file of what was trained, in a run's folder.
+/// The name of the file with the trained weights, in the folder of a run.
 const WEIGHTS: &str = "model.bpk";
 
 /// Trains and tests a network as the command line says.
 ///
 /// # Errors
-/// Whatever keeps the run from its result; see [`Error`].
+/// Every error that ends the run without a result; see [`Error`].
 pub fn execute(network: NetworkName, args: Args) -> Result<Report, Error> {
     Run::new(network, args)?.execute()
 }
 
-/// A run with its place.
+/// A run and its folder.
 pub struct Run {
-    /// All that decides it.
+    /// The settings of the run.
     pub settings: Settings,
-    /// The epochs that are behind it.
+    /// The number of epochs that are finished.
     pub finished_epochs: usize,
-    /// Where its results are.
+    /// The folder for its results.
     claim: Claim,
 }
 
 impl Run {
-    /// A new run as the command line describes it, or the one to resume. It has its folder from now on.
+    /// The new run that the command line describes, or the run to resume. The run takes its folder.
     ///
     /// # Errors
-    /// - [`Error::OutDirInUse`] where the folder belongs to another run.
-    /// - [`Error::Resume`] where there is no such run to continue.
+    /// - [`Error::OutDirInUse`] if the folder holds another run.
+    /// - [`Error::Resume`] if the run to resume cannot be continued.
     pub fn new(network: NetworkName, args: Args) -> Result<Self, Error> {
         if let Some(folder) = args.resume {
             return Self::resume(network, &folder, &args.training);
@@ -130,15 +130,15 @@ impl Run {
         })
     }
 
-    /// Where the results are.
+    /// The folder for the results.
     pub fn folder(&self) -> &Path {
         self.claim.path()
     }
 
-    /// Writes the settings to the folder; a resumed run has them.
+    /// Writes the settings to the folder. A run with finished epochs has them there already.
     ///
     /// # Errors
-    /// Names the file that could not be written.
+    /// [`Error::Io`], which names the file.
     pub fn write_settings(&self) -> Result<(), Error> {
         if self.finished_epochs > 0 {
             return Ok(());
@@ -157,7 +157,8 @@ impl Run {
         let coefficients = conv.coefficients(settings.network).map_err(Error::Flags)?;
         let config = training.network_config(policy);
         device.seed(training.seed);
-        // Parameters are lazy: this draws them now, in the order of their declaration.
+        // Parameters are lazy. They are initialized here, in the order of their declaration, so that the seed
+        // decides them.
         let autodiff = device.clone().autodiff();
         let (network, coefficients) = match &settings.load {
             Some(file) => {
@@ -226,7 +227,7 @@ impl Run {
         Ok(report)
     }
 
-    /// The cost of the network, and of its dense twin.
+    /// The costs of the network and of its dense twin.
     fn cost(&self, network: &AnyNetwork) -> (Cost, Cost) {
         let channels = self.settings.training.dataset.channels();
         let costs = Costs::of(&network.valid(), channels);
@@ -279,10 +280,11 @@ impl Run {
     }
 }
 
-/// The data that the flags name, from the given epoch on.
+/// Loads the data that the flags name. The first pass over the training images is the epoch after
+/// `finished_epochs`.
 ///
 /// # Errors
-/// What keeps the data set from being read or split.
+/// [`Error::Data`] if the data set cannot be read or split.
 pub fn load(
     training: &TrainingArgs,
     recipe: &Recipe,

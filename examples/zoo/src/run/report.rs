@@ -1,4 +1,4 @@
-//! What a run leaves behind: a report in JSON and its curves.
+//! The report of a run: a JSON file, and a figure of its curves.
 
 use std::fmt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::files::write_json;
 use crate::models::{EvaluationArg, Layers, NetworkName};
 use crate::train::{Epoch, Recipe};
 
-/// The name of the file in a run's folder.
+/// The name of the file in the folder of a run.
 pub(crate) const FILE: &str = "report.json";
 
 /// The result of a run.
@@ -20,41 +20,42 @@ pub(crate) const FILE: &str = "report.json";
 pub struct Report {
     /// The network.
     pub network: NetworkName,
-    /// The convolutions, in the words of the command line.
+    /// The variant of the convolutions, by its name on the command line.
     pub variant: String,
-    /// Which convolutions it replaces.
+    /// Which convolutions are LinearConv layers.
     pub layers: Layers,
-    /// How they are evaluated.
+    /// How LinearConv layers compute their output.
     pub evaluation: EvaluationArg,
     /// The data set.
     pub dataset: DatasetName,
-    /// How it was trained.
+    /// The settings of the training.
     pub recipe: Recipe,
-    /// What the run was drawn from.
+    /// The seed of the run.
     pub seed: u64,
-    /// Trainable parameters, and multiply-adds of a forward pass of one image.
+    /// The cost of the network.
     pub cost: Cost,
-    /// The same of the dense twin.
+    /// The cost of the dense twin.
     pub dense_cost: Cost,
-    /// The share of coefficients that pruning has masked out.
+    /// The fraction of the coefficients that pruning has masked out.
     pub sparsity: f64,
-    /// Every epoch.
+    /// The means of every epoch.
     pub epochs: Vec<Epoch>,
-    /// The epoch with the best validation accuracy, whose weights were tested.
+    /// The epoch with the best validation accuracy. Its weights were tested.
     pub best_epoch: usize,
-    /// Correct answers among the test images, in percent.
+    /// The accuracy on the test images, in percent.
     pub test_accuracy: f64,
     /// The number of test images.
     pub test_images: usize,
-    /// The median time of a training step, in seconds; none where only the test was left to do.
+    /// The median time of a training step, in seconds; none if the resumed run had no step left.
     pub step_seconds: Option<f64>,
-    /// Readings of a device for each training step. On a GPU, each waits until it has finished.
+    /// The number of readings of the device, divided by the number of training steps. On a GPU, each reading
+    /// waits until the GPU has finished its work.
     pub reads_per_step: Option<f64>,
     /// The time of training and testing, in seconds.
     pub seconds: f64,
 }
 
-/// What a network costs.
+/// The cost of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Trainable parameters.
@@ -63,7 +64,7 @@ pub struct Cost {
     pub multiply_adds: u64,
 }
 
-/// The lines that end a run's output.
+/// The last lines that a run prints.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -88,16 +89,16 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// Writes `report.json`, which ends a run, and then `curves.svg` into a folder.
+    /// Writes `report.json` and then `curves.svg` into a folder. A run with `report.json` counts as finished.
     ///
     /// # Errors
-    /// Names the file that could not be written.
+    /// [`Error::Io`] or [`Error::Figure`], which name the file.
     pub fn write(&self, folder: &Path) -> Result<(), Error> {
         write_json(&folder.join(FILE), self)?;
         self.draw(&folder.join("curves.svg"))
     }
 
-    /// Loss and accuracy over the epochs, training beside validation.
+    /// Draws loss and accuracy over the epochs, for the training and the validation images.
     fn draw(&self, path: &Path) -> Result<(), Error> {
         let panel = |y: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch) -> f64, range| {
             let curve = |label: &str, color, value: fn(&Epoch) -> f64| Series {

@@ -1,4 +1,4 @@
-//! All that decides a run, as its folder keeps it.
+//! The settings of a run, which its folder keeps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,38 +13,40 @@ use crate::files::{PART, read_json};
 use crate::models::NetworkName;
 use crate::train::{CHECKPOINTS, Recipe, TRAIN, VALID, last_checkpoint};
 
-/// The name of the file in a run's folder.
+/// The name of the file in the folder of a run.
 pub(super) const FILE: &str = "config.json";
 
-/// All that decides a run.
+/// The settings that decide a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// The network.
     pub network: NetworkName,
-    /// Its convolutions.
+    /// The flags of its convolutions.
     pub conv: ConvArgs,
-    /// The weights that it starts from, and whose layers it has.
+    /// The file whose weights and layers the run starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<PathBuf>,
-    /// The data, the backend and the seed.
+    /// The flags of the training: the data, the backend and the seed.
     pub training: TrainingArgs,
-    /// How it is trained, with what the flags have changed.
+    /// The recipe, with the changes that the flags make.
     pub recipe: Recipe,
 }
 
-/// What a folder has of a run.
+/// How far the run in a folder is.
 pub(crate) enum State {
     /// Nothing that is worth keeping.
     Nothing,
-    /// Epochs that a run can go on from.
+    /// Finished epochs, from which the run can continue.
     Begun,
-    /// All.
+    /// The report: the run is finished.
     Finished(Box<Report>),
 }
 
 impl Settings {
+    /// The settings that the command line describes, with absolute paths.
+    ///
     /// # Errors
-    /// [`Error::Io`]: there is no present folder.
+    /// [`Error::Io`]: the process has no working directory.
     pub(crate) fn new(
         network: NetworkName,
         conv: ConvArgs,
@@ -61,7 +63,7 @@ impl Settings {
         })
     }
 
-    /// The convolutions in a word, for the name of a folder and of a row.
+    /// The variant in one word, for the name of a folder or of a row.
     pub(crate) fn variant(&self) -> String {
         match self.load {
             Some(_) => "loaded".into(),
@@ -69,10 +71,10 @@ impl Settings {
         }
     }
 
-    /// What a folder has of the run of these settings.
+    /// How far the run of these settings is in a folder.
     ///
     /// # Errors
-    /// [`Error::OutDirInUse`]: it has something else.
+    /// [`Error::OutDirInUse`]: the folder holds something else.
     pub(crate) fn state(&self, folder: &Path) -> Result<State, Error> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name());
@@ -91,7 +93,8 @@ impl Settings {
         Ok(State::Begun)
     }
 
-    /// Whether these decide the same run, wherever it computes.
+    /// Whether both are the settings of the same run. The backend, the folder for results and `--download` do
+    /// not matter.
     fn is_same(&self, other: &Self) -> bool {
         let [ours, theirs] = [self, other].map(|settings| {
             let mut settings = settings.clone();
@@ -103,14 +106,14 @@ impl Settings {
         ours.is_ok_and(|ours| theirs.is_ok_and(|theirs| ours == theirs))
     }
 
-    /// Those of the run in a folder, or why there are none.
+    /// The settings of the run in a folder. The error is a message.
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let json = fs::read(folder.join(FILE)).map_err(|error| format!("{FILE}: {error}"))?;
         serde_json::from_slice(&json).map_err(|error| format!("{FILE}: {error}"))
     }
 
-    /// Whether there is nothing in a folder but what a run of these settings has left that was
-    /// interrupted before its first epoch was finished.
+    /// Whether a folder holds nothing but the files of a run with these settings that was interrupted before
+    /// its first epoch was finished.
     pub(super) fn left_nothing(&self, folder: &Path) -> bool {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let part = format!("{FILE}.{PART}");
@@ -122,10 +125,10 @@ impl Settings {
     }
 }
 
-/// A path that holds wherever a run is resumed from.
+/// Makes a path absolute, so that it is valid wherever the run is resumed from.
 ///
 /// # Errors
-/// [`Error::Io`]: there is no present folder.
+/// [`Error::Io`]: the process has no working directory.
 fn absolute(path: Option<PathBuf>) -> Result<Option<PathBuf>, Error> {
     let absolute = |path: PathBuf| {
         std::path::absolute(&path).map_err(|source| Error::Io {

@@ -1,4 +1,4 @@
-//! A network from a file, used as it is: tested, asked, or written in another format.
+//! Uses a network from a file without training: tests it, predicts with it, or exports it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::models::{AnyNetwork, Network, NetworkName, trainable_parameters};
 use crate::train::accuracy;
 use crate::weights::{Loaded, Metadata, export, load};
 
-/// How many classes are printed of an image.
+/// The number of classes that are printed for an image.
 const LIKELIEST: usize = 3;
 
-/// Does what the command line asks of the network that it loads. Returns what there is to print.
+/// Loads a network, and evaluates, predicts or exports as the command line says. Returns the text to print.
 ///
 /// # Errors
-/// Names the file, and the tensor, the byte or the flag.
+/// [`Error`], which names the file or the flag; [`Error::Load`] also names the tensor.
 pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
     let (files, training) = (&args.files, &args.training);
     files.check_export()?;
@@ -49,10 +49,11 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
     Ok(text)
 }
 
-/// A network from a file, for images of a data set.
+/// Loads a network from a file, for images of a data set.
 ///
 /// # Errors
-/// [`Error::Load`], and [`Error::Flags`] where the network has other channels or classes.
+/// [`Error::Load`] if the file does not hold the network, and [`Error::Flags`] if the network has other
+/// numbers of channels or classes than the data set.
 pub(crate) fn load_for(
     network: NetworkName,
     file: &Path,
@@ -66,8 +67,8 @@ pub(crate) fn load_for(
     let (channels, classes) = (loaded.channels, loaded.classes);
     if (channels, classes) != (dataset.channels(), dataset.classes()) {
         return Err(Error::Flags(format!(
-            "{}: a network for images of {channels} channels in {classes} classes, {dataset} has {} \
-             channels in {} classes; name the data set that it was made for by --dataset",
+            "{}: the network is for images of {channels} channels in {classes} classes, but {dataset} \
+             has {} channels in {} classes; give the data set of the network with --dataset",
             file.display(),
             dataset.channels(),
             dataset.classes()
@@ -76,7 +77,7 @@ pub(crate) fn load_for(
     Ok(loaded)
 }
 
-/// The likeliest classes of an image.
+/// The likeliest classes of an image, with their probabilities, as text.
 fn answer(
     network: &AnyNetwork,
     image: &Path,
@@ -97,10 +98,10 @@ fn answer(
 }
 
 impl FileArgs {
-    /// What can be known before a network is trained or read.
+    /// Checks `--export` before a network is trained or loaded.
     ///
     /// # Errors
-    /// [`Error::Flags`]
+    /// [`Error::Flags`] if the network cannot be written to that file.
     pub(super) fn check_export(&self) -> Result<(), Error> {
         match &self.export {
             Some(path) => export::check(path, self.force).map_err(Error::Flags),
@@ -108,10 +109,10 @@ impl FileArgs {
         }
     }
 
-    /// Writes a network where the flags say.
+    /// Writes a network to the file of `--export`, if there is one.
     ///
     /// # Errors
-    /// Names the file.
+    /// [`Error::Export`], which names the file.
     pub(super) fn write_export(&self, loaded: Loaded, metadata: Metadata) -> Result<(), Error> {
         match &self.export {
             Some(path) => export::write(loaded, path, self.dense, &metadata),

@@ -1,5 +1,5 @@
-//! What a network answers to a batch, and its means over an epoch. They are added up on the device
-//! and read when somebody looks, because to read a value of a GPU is to wait for it.
+//! Loss and accuracy of batches, and their means over an epoch. They are added up on the device, and read
+//! only when they are shown, because reading a value from a GPU waits for the GPU.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,18 +15,18 @@ use burn::train::metric::{
 
 use super::divergence::Watch;
 
-/// What a network answers to a batch.
+/// Loss and number of correct answers of a batch.
 #[derive(Clone)]
 pub struct Answers {
-    /// The cross-entropy, summed over the images.
+    /// The sum of the cross-entropy over the images, `[1]`.
     loss: Tensor<1>,
-    /// The number of images whose class has the highest score.
+    /// The number of images whose class has the highest score, `[1]`.
     correct: Tensor<1, Int>,
     images: usize,
 }
 
 impl Answers {
-    /// The answers of a batch with this mean cross-entropy.
+    /// The answers for a batch. `loss` is the mean cross-entropy of the batch.
     ///
     /// # Shapes
     /// - loss: `[1]`
@@ -54,7 +54,7 @@ pub fn correct(scores: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1, Int> {
 
 impl ItemLazy for Answers {
     fn sync(self) -> Result<Self, ExecutionError> {
-        // Nothing is read: the device gets its work, and the metrics decide when to wait.
+        // Only sends the work to the device. The metrics decide when a value is read.
         self.loss.device().flush()?;
         Ok(self)
     }
@@ -66,12 +66,12 @@ impl Adaptor<Answers> for Answers {
     }
 }
 
-/// How often values were read from devices.
+/// Counts how often values were read from devices.
 #[derive(Clone, Default)]
 pub struct Reads(Arc<AtomicUsize>);
 
 impl Reads {
-    /// The number so far.
+    /// The number of readings so far.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -86,16 +86,16 @@ impl Reads {
 pub struct ImageMean {
     quantity: Quantity,
     reads: Reads,
-    /// The least time between two readings.
+    /// The shortest time between two readings.
     interval: Duration,
     read_at: Instant,
-    /// Summed since the last reading.
+    /// The sum since the last reading.
     pending: Option<Tensor<1>>,
     pending_images: usize,
     state: NumericMetricState,
-    /// Whether the last update has read.
+    /// Whether the last update has read the value.
     fresh: bool,
-    /// Who looks at the losses that are read.
+    /// Watches the losses that are read, if there is one.
     watch: Option<Watch>,
 }
 
@@ -106,12 +106,12 @@ enum Quantity {
 }
 
 impl ImageMean {
-    /// The cross-entropy, read at most once in an interval and at the end of an epoch.
+    /// The mean cross-entropy. It is read at most once in an interval, and at the end of an epoch.
     pub fn loss(interval: Duration, reads: Reads) -> Self {
         Self::new(Quantity::Loss, interval, reads)
     }
 
-    /// The share of correct answers in percent, read as [`loss`](Self::loss).
+    /// The accuracy in percent. It is read as often as the [`loss`](Self::loss).
     pub fn accuracy(interval: Duration, reads: Reads) -> Self {
         Self::new(Quantity::Accuracy, interval, reads)
     }
@@ -130,7 +130,7 @@ impl ImageMean {
         }
     }
 
-    /// With somebody who looks at what is read.
+    /// Adds a watch, which sees every value that is read.
     pub(crate) fn with_watch(self, watch: Watch) -> Self {
         Self {
             watch: Some(watch),
@@ -195,7 +195,7 @@ impl Metric for ImageMean {
             Quantity::Accuracy => answers.correct.clone().float() * 100.0,
         };
         self.pending = Some(match self.pending.take() {
-            // Several devices answer in turn.
+            // With several devices, the next batch may come from another device.
             Some(pending) => sum.to_device(&pending.device()) + pending,
             None => sum,
         });
@@ -243,7 +243,8 @@ mod tests {
 
     use super::*;
 
-    /// The answers to two batches: a cross-entropy of 1 and 4, one of two and one of one right.
+    /// The answers for two batches. Their cross-entropies are 1 and 4. In the first batch one image of two is
+    /// right, in the second batch one of one.
     fn batches() -> [Answers; 2] {
         let device = Device::flex();
         let answers = |loss: f32, scores: Tensor<2>, labels: &[i32]| {
@@ -297,7 +298,7 @@ mod tests {
         loss.compute().expect("read");
         assert_eq!(reads.count(), 1);
 
-        // After an epoch everything starts again.
+        // The next epoch starts from zero.
         loss.clear();
         update(&mut loss, &batches()[1]);
         assert_eq!(loss.compute().expect("read").serialized, "4,final");

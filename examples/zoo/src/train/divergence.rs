@@ -1,32 +1,32 @@
-//! A loss from which no training comes back, which ends it.
+//! Ends a training whose loss has diverged.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::train::Interrupter;
 
-/// A mean cross-entropy of a batch that no later step recovers from: a network that knows nothing has
-/// the logarithm of the number of classes, some units.
+/// The largest mean cross-entropy of a batch that does not end a training. An untrained network has about the
+/// logarithm of the number of classes, which is below 5 for 100 classes.
 const LARGEST: f64 = 1e4;
 
-/// Watches the losses of a training, and stops it.
+/// Watches the losses of a training, and stops the training when a loss is too large.
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     pub(crate) interrupter: Interrupter,
     found: Arc<Mutex<Option<Diverged>>>,
 }
 
-/// What was seen.
+/// The loss that has diverged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diverged {
     /// The loss.
     pub loss: f64,
-    /// The learning rate of that step, if it was a step of training.
+    /// The learning rate of the step; none if the loss is not of a training step.
     pub learning_rate: Option<f64>,
 }
 
 impl Watch {
-    /// Looks at the mean loss of some images.
+    /// Checks the mean loss of some images.
     pub(crate) fn see(&self, loss: f64, learning_rate: Option<f64>) {
         if loss.is_finite() && loss <= LARGEST {
             return;

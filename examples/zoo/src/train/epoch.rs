@@ -1,4 +1,4 @@
-//! What the logs of a training say of an epoch.
+//! The means of an epoch, from the logs of a training.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 /// The means of an epoch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Epoch {
-    /// Its number, from 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
-    /// Cross-entropy on the training images, while they are learned.
+    /// Cross-entropy on the training images, measured during training.
     pub train_loss: f64,
-    /// Accuracy on the training images, in percent.
+    /// Accuracy on the training images, in percent, measured during training.
     pub train_accuracy: f64,
     /// Cross-entropy on the validation images.
     pub valid_loss: f64,
@@ -23,7 +23,7 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// Reads what was logged to a run's folder; ends where an epoch is incomplete.
+    /// Reads the logs in the folder of a run, up to the first epoch that is incomplete.
     pub fn read_all(folder: &Path, epochs: usize) -> Vec<Self> {
         let mut logs = FileMetricLogger::new(folder);
         let mut mean = |name: &str, epoch: usize, split: Split| {

@@ -1,4 +1,4 @@
-//! Signals that end a training after its batch: Ctrl-C, and termination.
+//! Signals that stop a training after its batch: Ctrl-C and termination.
 
 use std::process;
 use std::sync::{Mutex, Once, PoisonError};
@@ -7,13 +7,13 @@ use burn::train::Interrupter;
 
 use crate::output::say;
 
-/// The training that is to be stopped.
+/// The training that a signal stops.
 static RUNNING: Mutex<Option<Interrupter>> = Mutex::new(None);
 
-/// What a shell reports of a program that Ctrl-C has ended.
+/// The exit code of a program that Ctrl-C has ended.
 const INTERRUPTED: i32 = 130;
 
-/// Until this is dropped, a signal stops a training after its batch.
+/// While this value exists, a signal stops the training after its batch.
 pub(crate) struct StopsOnSignal(());
 
 impl StopsOnSignal {
@@ -45,11 +45,11 @@ fn set(interrupter: Option<Interrupter>) {
     *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
 }
 
-/// Stops the training that runs; false where none does, or where it was stopped before.
+/// Stops the running training. Returns false if no training runs, or if it was stopped already.
 fn stop(running: Option<&Interrupter>) -> bool {
     match running {
         Some(interrupter) if !interrupter.should_stop() => {
-            say!("stopping after this batch; again to stop at once");
+            say!("stopping after this batch; press Ctrl-C again to stop at once");
             interrupter.stop(Some("a signal"));
             true
         }

@@ -1,7 +1,7 @@
-//! What a training logs of every epoch.
+//! The logs of a training, for every epoch.
 //!
-//! In the files of burn-train's logger, whose own thread panics where a file cannot be written. Here that
-//! ends the training with an error.
+//! The files are those of burn-train's logger. If a file cannot be written, burn-train's logger panics in its
+//! own thread. This logger ends the training with an error.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,11 +17,11 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
 use crate::Error;
 
-/// The folders of the splits.
+/// The folders for the logs of the training images and of the validation images.
 pub(crate) const TRAIN: &str = "train";
 pub(crate) const VALID: &str = "valid";
 
-/// Logs to the folder of a run, a file for each metric of each split of each epoch.
+/// Writes the logs to the folder of a run: one file for each epoch, each split and each metric.
 pub(crate) struct Logs {
     folder: PathBuf,
     interrupter: Interrupter,
@@ -30,10 +30,11 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Logs the epochs behind those that are finished. What an interrupted run has logged of these goes.
+    /// Logs for the epochs after the finished epochs. Logs that an interrupted run has left of later epochs
+    /// are removed.
     ///
     /// # Errors
-    /// Names the file that cannot be removed.
+    /// [`Error::Io`], which names a folder that cannot be removed.
     pub(crate) fn new(
         folder: &Path,
         finished_epochs: usize,
@@ -69,7 +70,7 @@ impl Logs {
                 place.insert(file)
             }
         };
-        // In one piece, so that no other process sees half of a line.
+        // One call writes the line, so that no other process reads half of it.
         file.write_all(format!("{line}\n").as_bytes())
     }
 }
@@ -101,7 +102,7 @@ impl MetricLogger for Logs {
         split: &Split,
     ) -> Result<Vec<NumericEntry>, String> {
         let read = FileMetricLogger::new(&self.folder).read_numeric(name, epoch, split);
-        // burn-train panics on an error. A line that is not whole has ended the training already.
+        // burn-train would panic on an error. An incomplete line has already ended the training.
         Ok(read.unwrap_or_default())
     }
 

@@ -1,4 +1,4 @@
-//! Training: a recipe, and how burn-train carries it out.
+//! Training by burn-train, after a recipe.
 
 mod answers;
 mod divergence;

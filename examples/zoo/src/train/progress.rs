@@ -1,4 +1,5 @@
-//! Progress of a run where Burn's dashboard has no terminal to draw on: plain lines.
+//! The times of training steps, and lines of progress for a run without a terminal. On a terminal, Burn's
+//! dashboard shows the progress.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -14,18 +15,19 @@ use burn::train::renderer::{
 use super::answers::Reads;
 use crate::output::say;
 
-/// Times training steps, from one reading of the device to the next: between them, a step ends on
-/// the device later than here. Of a run's steps, the median is reported.
+/// Measures the times of training steps. A device may finish a step later than the call returns, so times are
+/// taken from one reading of the device to the next, and divided by the number of steps. The median of all
+/// steps is reported.
 #[derive(Clone)]
 pub struct StepTimes {
     times: Arc<Mutex<Vec<Duration>>>,
     reads: Reads,
-    /// Devices that train together: burn-train reports the part of each.
+    /// The number of devices that train together. burn-train reports the part of each device.
     devices: usize,
     window: Option<Window>,
 }
 
-/// The steps since a reading.
+/// The steps since the last reading.
 #[derive(Clone)]
 struct Window {
     started: Instant,
@@ -34,7 +36,7 @@ struct Window {
 }
 
 impl StepTimes {
-    /// Times the steps of a training whose metrics count their readings, on so many devices.
+    /// Step times of a training on `devices` devices. `reads` counts the readings of its metrics.
     pub fn new(reads: Reads, devices: usize) -> Self {
         Self {
             times: Arc::default(),
@@ -44,12 +46,12 @@ impl StepTimes {
         }
     }
 
-    /// The number of steps that were timed.
+    /// The number of steps whose times were measured.
     pub fn steps(&self) -> usize {
         self.times.lock().map_or(0, |times| times.len())
     }
 
-    /// Ends the window where the device was read since it began, at the end of a split in any case.
+    /// Ends the window if the device was read since the window began. Always ends it at the end of a split.
     fn close(&mut self, split_ends: bool) {
         let Some(window) = &mut self.window else {
             return;
@@ -73,7 +75,7 @@ impl StepTimes {
         };
     }
 
-    /// The median time of a step in seconds, none before the first.
+    /// The median time of a step in seconds; none before the first step.
     pub fn median(&self) -> Option<f64> {
         let mut times = self
             .times
@@ -112,10 +114,10 @@ impl TrainingProgressLogger for StepTimes {
     fn log_event_training(&mut self, _event: String) {}
 }
 
-/// The least time between two lines of progress within a split.
+/// The shortest time between two lines of progress within a split.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Prints a line for every split of an epoch, and some in between.
+/// Prints a line at the end of every split of an epoch, and lines of progress in between.
 pub struct Lines {
     epoch: usize,
     epochs: usize,
@@ -124,7 +126,7 @@ pub struct Lines {
     started: Instant,
     printed: Instant,
     names: HashMap<MetricId, String>,
-    /// The latest value of every metric in this split; at its end, the mean.
+    /// The latest value of every metric in this split. At the end of the split, it is the mean.
     metrics: BTreeMap<String, f64>,
 }
 
@@ -212,7 +214,7 @@ impl MetricsRenderer for Lines {
     }
 }
 
-/// A run tests without burn-train's evaluator.
+/// Nothing to print: a run does not use burn-train's evaluator for its test.
 impl EvaluationProgressLogger for Lines {
     fn start_global_progress(&mut self, _total_tests: usize) {}
     fn start_test(&mut self, _name: &str, _total_items: usize) {}
@@ -230,7 +232,8 @@ impl MetricsRendererEvaluation for Lines {
 mod tests {
     use super::*;
 
-    /// Steps that a split of training has timed, by whether the device was read after each part.
+    /// The number of measured steps before and after the end of a split. `reads_after` tells whether the
+    /// device was read after each part.
     fn steps(devices: usize, reads_after: &[bool]) -> (usize, usize) {
         let reads = Reads::default();
         let mut times = StepTimes::new(reads.clone(), devices);

@@ -1,4 +1,4 @@
-//! How networks are trained, as data.
+//! Recipes: the settings of a training.
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::data::DatasetName;
 use crate::models::{Family, NetworkName};
 
-/// Where the settings of a run come from.
+/// The name of a recipe.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecipeName {
-    /// Fewer epochs: label smoothing, a rate that rises for an epoch and then falls along a
+    /// Few epochs, with label smoothing, a learning rate that rises for an epoch and then falls along a
     /// cosine, and pruning along an exact ramp.
     Fast,
-    /// The reference implementation's: many epochs, a constant rate or milestones, the adaptive
-    /// threshold.
+    /// The recipe of the reference implementation: many epochs, a learning rate that is constant or falls at
+    /// milestones, and pruning by an adaptive threshold.
     Paper,
 }
 
@@ -31,19 +31,19 @@ pub struct Recipe {
     pub learning_rate: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
-    /// The share of every label that is spread over all classes.
+    /// The fraction of every label that is spread over all classes.
     pub label_smoothing: f32,
     /// The weight of the correlation loss.
     pub correlation_weight: f64,
-    /// The weight of the coefficients' L1 norm, which only the sparse variant has.
+    /// The weight of the L1 norm of the coefficients. Only the sparse variant adds this norm.
     pub coefficient_l1_weight: f64,
-    /// Batches between two that add the correlation loss and the L1 norm.
+    /// The correlation loss and the L1 norm are added once in so many batches.
     pub regularization_interval: usize,
     /// How the sparse variant is pruned.
     pub pruning: PruningSchedule,
-    /// The share of training images that are held out to choose the best epoch.
+    /// The fraction of the training images that is held out to choose the best epoch.
     pub validation_share: f64,
-    /// The most training images to use, validation included.
+    /// The largest number of training images to use; the validation images are among them.
     pub train_limit: Option<usize>,
 }
 
@@ -51,7 +51,8 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// It rises linearly in the first epoch of several, then falls to zero along a cosine.
+    /// It rises linearly in the first epoch, then falls to zero along a cosine. In a run of one epoch it only
+    /// falls.
     WarmupCosine,
     /// It falls to a tenth after each of these epochs.
     Milestones(Vec<usize>),
@@ -61,22 +62,22 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PruningSchedule {
-    /// Along a cubic ramp over the middle half of the run: first learn which coefficients matter,
-    /// at the end learn without the others.
+    /// Along a cubic ramp over the middle half of the run. The first quarter learns which coefficients
+    /// matter. The last quarter learns without the pruned coefficients.
     Ramp {
         /// Optimizer steps between two prunings.
         interval: usize,
     },
-    /// By the reference's threshold, which adapts itself to reach the sparsity.
+    /// By the threshold of the reference implementation, which adapts to reach the sparsity.
     Threshold {
         /// Optimizer steps between two prunings.
         interval: usize,
-        /// The most that the threshold changes in one pruning.
+        /// The largest change of the threshold in one pruning.
         step: f64,
     },
 }
 
-/// The settings in a line.
+/// The settings in one line.
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.epochs == 1 { "" } else { "s" };
@@ -107,7 +108,8 @@ impl Recipe {
         }
     }
 
-    /// The reference implementation's recipe; networks that it lacks take that of their kin.
+    /// The recipe of the reference implementation. Networks that it lacks take the recipe of a similar
+    /// network.
     fn paper(network: NetworkName) -> Self {
         use Family::*;
 
@@ -142,8 +144,8 @@ impl Recipe {
 
         let paper = Self::paper(network);
         let (epochs, batch_size, train_limit) = match (dataset, network) {
-            // As much as two cores do in about a minute, for the smaller networks; in batches
-            // that leave enough steps to the others.
+            // Few enough images for about a minute on two cores, with the smaller networks. The other
+            // networks get small batches, so that they make enough steps.
             (DatasetName::MnistMini, Base) => (3, 50, None),
             (DatasetName::MnistMini, SqueezeNet) => (2, 32, None),
             (DatasetName::MnistMini, Vgg11) => (1, 50, None),

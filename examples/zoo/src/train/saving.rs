@@ -1,8 +1,9 @@
-//! Files that are whole or not there, and checkpoints that are written before training goes on.
+//! Checkpoints. A checkpoint file is complete, or it does not exist.
 //!
-//! burn-train writes them beside training, from tensors that later steps change. Burn 0.22's fusion
-//! lets those steps reuse the memory of tensors that another thread is still to read: a checkpoint
-//! then holds moments of Adam that are weights (docs/backends.md). Here the next step waits.
+//! The next training step waits until a checkpoint is written. burn-train would write it in other threads
+//! while the training continues. Burn 0.22's fusion lets later steps reuse the memory of tensors that another
+//! thread has not read yet. A checkpoint could then hold weights in the place of the moments of Adam
+//! (docs/backends.md).
 
 use std::fs;
 use std::io;
@@ -21,22 +22,22 @@ use burn::train::metric::store::{Aggregate, Direction, EventStoreClient, Split};
 use crate::Error;
 use crate::weights::Metadata;
 
-/// Where checkpoints are in a run's folder, and their parts.
+/// The folder of checkpoints in the folder of a run, and the parts of a checkpoint.
 pub(crate) const CHECKPOINTS: &str = "checkpoint";
 pub(crate) const MODEL: &str = "model";
 pub(crate) const OPTIMIZER: &str = "optim";
 pub(crate) const SCHEDULER: &str = "scheduler";
 const PARTS: [&str; 3] = [MODEL, OPTIMIZER, SCHEDULER];
 
-/// The file of a part.
+/// The file of a part of a checkpoint.
 pub(crate) fn checkpoint(folder: &Path, part: &str, epoch: usize) -> PathBuf {
     folder.join(CHECKPOINTS).join(format!("{part}-{epoch}.bpk"))
 }
 
-/// Writes weights to a file, and what is to be known of them.
+/// Writes weights and their metadata to a file.
 ///
 /// # Errors
-/// Names the file.
+/// [`Error::Weights`], which names the file.
 pub(crate) fn save_weights<M: Module>(
     module: &M,
     path: &Path,
@@ -59,9 +60,9 @@ pub(crate) fn save_weights<M: Module>(
 /// Reads the weights of a module from a file.
 ///
 /// # Errors
-/// Names the file.
+/// [`Error::Weights`], which names the file.
 pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, Error> {
-    // Burn 0.22 panics on integers in the place of floats.
+    // Burn 0.22 panics if the file has integers in the place of floats.
     let loaded = panic::catch_unwind(AssertUnwindSafe(|| module.try_load_file(path)));
     let other_type = || Err(RecordError::Validation("a tensor of another type".into()));
     let loaded = loaded.unwrap_or_else(|_| other_type());
@@ -71,12 +72,12 @@ pub fn load_weights<M: Module>(module: M, path: &Path) -> Result<M, Error> {
     })
 }
 
-/// The files that are still to be written.
+/// Counts the files that are not yet written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending(Arc<(Mutex<usize>, Condvar)>);
 
 impl Pending {
-    /// Waits until all is written.
+    /// Waits until all files are written.
     pub(crate) fn wait(&self) {
         let (count, changed) = &*self.0;
         let count = count.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,13 +92,15 @@ impl Pending {
     }
 }
 
-/// Keeps the last two checkpoints and the best one, the first of several that are equally good.
+/// Keeps the last two checkpoints and the best checkpoint. Of several equally good checkpoints, the first one
+/// counts as the best.
 ///
-/// What it keeps follows from the folder and the logs alone, so that a run which was interrupted keeps
-/// what it would have kept. It counts what it asks to be saved, ahead of burn-train's threads.
+/// The folder and the logs alone decide which checkpoints are kept. So a resumed run keeps the same
+/// checkpoints as an uninterrupted run. The files to be saved are counted here, before burn-train's threads
+/// write them.
 pub(crate) struct LastAndBest {
     pub(crate) folder: PathBuf,
-    /// The metric of which more is better.
+    /// The metric that decides which checkpoint is the best; a higher value is better.
     pub(crate) metric: MetricName,
     pub(crate) pending: Pending,
 }
@@ -124,18 +127,18 @@ impl CheckpointingStrategy for LastAndBest {
     }
 }
 
-/// One of the parts, written to files.
+/// Writes one part of the checkpoints to files.
 pub(crate) struct Part {
     folder: PathBuf,
     name: &'static str,
     pending: Pending,
 }
 
-/// Where files are until they are whole.
+/// The folder for files that are not complete yet.
 const PARTIAL: &str = "partial";
 
 impl Part {
-    /// A part in the folder of a run.
+    /// The part `name` of the checkpoints in the folder of a run.
     pub(crate) fn new(folder: PathBuf, name: &'static str, pending: Pending) -> Self {
         Self {
             folder,
@@ -144,7 +147,7 @@ impl Part {
         }
     }
 
-    /// Writes beside the checkpoints first, so that one that is there is whole.
+    /// Writes the file to another folder first, so that a checkpoint that exists is complete.
     fn write<R: Checkpoint>(&self, path: &Path, record: R) -> Result<(), CheckpointerError> {
         let folder = self.folder.join(CHECKPOINTS).join(PARTIAL);
         let created = fs::create_dir_all(&folder).map_err(CheckpointerError::IOError);
@@ -154,14 +157,14 @@ impl Part {
             .save(partial.clone())
             .and_then(|()| fs::rename(&partial, path).map_err(CheckpointerError::IOError));
         written.map_err(|error| {
-            // It may be what fills the disk.
+            // On a full disk, the incomplete file may be what fills it.
             let _ = fs::remove_file(&partial);
             named(path, error)
         })
     }
 }
 
-/// The error of a file.
+/// Adds the name of the file to an error.
 fn named(path: &Path, error: CheckpointerError) -> CheckpointerError {
     let reason = match error {
         CheckpointerError::IOError(error) => error.to_string(),
@@ -171,7 +174,7 @@ fn named(path: &Path, error: CheckpointerError) -> CheckpointerError {
     CheckpointerError::Unknown(format!("{}: {reason}", path.display()))
 }
 
-/// Counts a file as written when it is dropped, so that nobody waits for one that panicked.
+/// Counts a file as written when this value is dropped, also after a panic. So no thread waits for ever.
 struct Written<'a>(&'a Pending);
 
 impl Drop for Written<'_> {
@@ -189,7 +192,7 @@ impl<R: Checkpoint> Checkpointer<R> for Part {
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
         let path = checkpoint(&self.folder, self.name, epoch);
         match fs::remove_file(&path) {
-            // A run that was killed may have deleted some of the parts.
+            // A run that was killed may have deleted some of the parts already.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(named(&path, CheckpointerError::IOError(error)))
             }

@@ -1,4 +1,5 @@
-//! One training by burn-train: a recipe carried out in a folder, and the weights that did best.
+//! One training by burn-train: it follows a recipe, writes to a folder, and returns the weights of the best
+//! epoch.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -34,32 +35,34 @@ use crate::output::say;
 
 /// One training.
 pub(crate) struct Session<'a> {
-    /// Where checkpoints and logs go.
+    /// The folder for checkpoints and logs.
     pub(crate) folder: &'a Path,
     pub(crate) recipe: &'a Recipe,
-    /// Those of the network, which decide its losses and pruning; none if it is dense.
+    /// The coefficients of the network, which decide its losses and its pruning; none if the network is
+    /// dense.
     pub(crate) coefficients: Option<CoefficientsConfig>,
-    /// The epochs that the folder holds already.
+    /// The number of finished epochs in the folder.
     pub(crate) finished_epochs: usize,
 }
 
-/// What comes out of training.
+/// The result of a training.
 pub(crate) struct Trained<N: Network> {
-    /// In its validation state, with the weights of the best epoch.
+    /// The network in its validation state, with the weights of the best epoch.
     pub(crate) classifier: Classifier<N>,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) best_epoch: usize,
-    /// The median time of a training step, in seconds; none where there was no step left.
+    /// The median time of a training step, in seconds; none if there was no step left.
     pub(crate) step_seconds: Option<f64>,
-    /// Readings of a device for each training step, all of which wait for it.
+    /// The number of readings of the device, divided by the number of training steps. Each reading waits for
+    /// the device.
     pub(crate) reads_per_step: Option<f64>,
 }
 
 impl Session<'_> {
-    /// Trains a network, on the labels or on the answers of a teacher.
+    /// Trains a network on the labels, or on the scores of a teacher if there is one.
     ///
     /// # Errors
-    /// [`Error::Interrupted`], and whatever keeps the training from its end.
+    /// [`Error::Interrupted`], and every error that ends the training early.
     pub(crate) fn train<N: Network>(
         &self,
         network: N,
@@ -78,7 +81,7 @@ impl Session<'_> {
         )?
         .with_teacher(teacher);
         let schedule = learning_rates(recipe, steps_per_epoch).map_err(Error::Recipe)?;
-        // PyTorch's epsilon, as in the reference; Burn's default is larger.
+        // PyTorch's default for epsilon, as in the reference implementation. Burn's default is larger.
         let optimizer = AdamConfig::new().with_epsilon(1e-8).init();
 
         let reads = Reads::default();
@@ -118,7 +121,7 @@ impl Session<'_> {
         let stops = StopsOnSignal::new(watch.interrupter.clone());
         let result = training.launch(Learner::new(classifier, optimizer, schedule));
         drop(stops);
-        // The last checkpoint may be on its way still, and fail.
+        // The last checkpoint may not be written yet, and writing it may fail.
         pending.wait();
         let steps = times.steps();
         let reads_per_step = (steps > 0).then(|| reads.count() as f64 / steps as f64);
@@ -142,22 +145,23 @@ impl Session<'_> {
         })
     }
 
-    /// The weights of the epoch that did best on the validation images.
+    /// Loads the weights of the epoch with the best accuracy on the validation images.
     fn select_best<N: Network>(
         &self,
         result: LearningResult<Classifier<N>>,
         error: Option<Arc<TrainingError>>,
     ) -> Result<(Classifier<N>, Vec<Epoch>, usize), Error> {
-        // Burn's dashboard gives the terminal back when it is dropped.
+        // Burn's dashboard releases the terminal when it is dropped.
         drop(result.renderer);
         if let Some(error) = error {
             return Err(Error::Training(match &*error {
-                // It names the file already.
+                // The reason already names the file.
                 TrainingError::Checkpoint(CheckpointerError::Unknown(reason)) => reason.clone(),
                 error => error.to_string(),
             }));
         }
-        // The dashboard forgets an interruption before it could be read from the result.
+        // With the dashboard, the result does not tell that the training was interrupted. Missing checkpoints
+        // tell it.
         if result.interrupted.is_some()
             || last_checkpoint(self.folder, self.recipe.epochs) < self.recipe.epochs
         {
@@ -167,7 +171,7 @@ impl Session<'_> {
         let kept = epochs
             .iter()
             .filter(|epoch| checkpoint(self.folder, MODEL, epoch.epoch).exists());
-        // The first of several that are equally good, as the checkpoints are kept.
+        // Of several equally good epochs the first one, as `LastAndBest` keeps the checkpoints.
         let best = kept.reduce(
             |best, epoch| match epoch.valid_accuracy > best.valid_accuracy {
                 true => epoch,
@@ -184,8 +188,9 @@ impl Session<'_> {
     }
 }
 
-/// The last epoch of which the folder holds, whole, all that a training needs to go on, and the logs of
-/// all epochs so far; 0 without one. Says which it passes over.
+/// The last epoch that a training can continue from, or 0 if there is none. The folder must hold a complete
+/// checkpoint of the epoch, and the logs of all epochs up to it. Prints which damaged checkpoints it passes
+/// over.
 pub(crate) fn last_checkpoint(folder: &Path, epochs: usize) -> usize {
     let damaged = |epoch: &usize| {
         let path = |part| checkpoint(folder, part, *epoch);
@@ -252,7 +257,7 @@ mod tests {
     use crate::models::{NetworkConfig, NetworkName};
     use crate::train::{PruningSchedule, RecipeName};
 
-    /// A network that neither normalizes over a batch nor drops anything, so that a step is a sum
+    /// A network without batch normalization and without dropout, so that the gradient of a step is a sum
     /// over images.
     #[derive(Module, Debug)]
     struct Plain {
@@ -283,7 +288,7 @@ mod tests {
         }
     }
 
-    /// 20 steps on 16 digits each, the last on 12; regularized often, and pruned.
+    /// 20 steps: 19 batches of 16 digits and one of 12. With regularization on every third step, and pruning.
     fn short_recipe() -> Recipe {
         Recipe {
             epochs: 1,
@@ -311,7 +316,8 @@ mod tests {
         Loaders::new(name, dataset, &config, &Device::flex()).expect("enough")
     }
 
-    /// Trains in a folder, from which Burn reads the weights of a checkpoint as late as it can.
+    /// Trains in a folder. The folder must exist as long as the result is used, because Burn reads the
+    /// weights of a checkpoint only when they are needed.
     fn train<N: Network>(
         network: N,
         coefficients: Option<CoefficientsConfig>,
@@ -334,7 +340,7 @@ mod tests {
         trained.expect("trained")
     }
 
-    /// The trained values, running statistics left out.
+    /// The trainable values of a module, without running statistics.
     fn weights<M: Module>(module: &M) -> Vec<f32> {
         struct Collect(Vec<f32>);
         impl ModuleVisitor for Collect {
@@ -407,7 +413,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join(obstacle);
-            // Where a folder belongs there is a file, and where a file belongs, a folder that is full.
+            // Puts a file in the place of a folder, or a folder that is not empty in the place of a file.
             if obstacle.ends_with(".bpk") {
                 std::fs::create_dir_all(path.join("full")).expect("created");
             } else {
@@ -447,8 +453,8 @@ mod tests {
         }
     }
 
-    /// Batch normalization sees the images of its device alone, as PyTorch's data parallelism has it
-    /// too. What remains equal: one device that goes through the parts of every batch in turn.
+    /// Batch normalization sees only the images of its own device, as in PyTorch's data parallelism. So
+    /// several devices are compared with one device that takes the parts of every batch one after another.
     #[test]
     fn several_devices_train_as_one_that_accumulates_their_gradients() {
         let coefficients = Some(CoefficientsConfig::Full);
@@ -504,7 +510,8 @@ mod tests {
         }
     }
 
-    /// Drawn from a generator of the test: Burn's is one for all threads, hence for all tests.
+    /// Fills a module with values of a generator of this test. Burn has one generator for all threads, so
+    /// other tests would change its values.
     fn with_fixed_values<M: Module>(module: M) -> M {
         struct Fill(u64);
         impl burn::module::ModuleMapper for Fill {

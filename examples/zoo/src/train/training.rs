@@ -1,4 +1,4 @@
-//! A network as a learner of burn-train: the loss, its regularization and pruning.
+//! The training step of a network for burn-train: the loss, the regularization and the pruning.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::Error;
 use crate::data::ImageBatch;
 use crate::models::Network;
 
-/// What is added to the cross-entropy, and on which batches.
+/// The losses that are added to the cross-entropy, and the batches on which they are added.
 #[derive(Clone, Debug)]
 struct Regularization {
     /// The weight of the correlation loss; 0 leaves it out.
     correlation_weight: f64,
     /// The weight of the coefficients' L1 norm; 0 leaves it out.
     coefficient_l1_weight: f64,
-    /// Batches between two that add them. The first batch does.
+    /// The losses are added once in so many batches, first on the first batch.
     interval: usize,
 }
 
 impl Regularization {
-    /// What a recipe says for these coefficients: dense networks have no losses of their own, and
-    /// only sparse ones the L1 norm.
+    /// The losses that a recipe has for these coefficients. Dense networks have none. Only sparse
+    /// coefficients have the L1 norm.
     fn new(recipe: &Recipe, coefficients: Option<CoefficientsConfig>) -> Self {
         let weight_if = |condition, weight| if condition { weight } else { 0.0 };
         let sparse = matches!(coefficients, Some(CoefficientsConfig::Sparse { .. }));
@@ -45,7 +45,8 @@ impl Regularization {
         }
     }
 
-    /// The weighted losses that a batch adds, the first being number 0.
+    /// The sum of the weighted losses for a batch, `[1]`; none if nothing is added. The first batch has
+    /// number 0.
     fn loss<M: Module>(&self, module: &M, batch: usize) -> Option<Tensor<1>> {
         if !batch.is_multiple_of(self.interval) {
             return None;
@@ -61,7 +62,7 @@ impl Regularization {
     }
 }
 
-/// When the coefficients of the sparse variant are pruned, and how far.
+/// How the coefficients of the sparse variant are pruned.
 #[derive(Clone, Debug)]
 enum Pruning {
     Ramp(CubicRamp),
@@ -69,8 +70,8 @@ enum Pruning {
 }
 
 impl Pruning {
-    /// What a recipe says for these coefficients, with the steps between two prunings; none
-    /// unless they are sparse.
+    /// The pruning that a recipe has for these coefficients, and the number of steps between two prunings.
+    /// None if the coefficients are not sparse.
     fn new(
         recipe: &Recipe,
         coefficients: Option<CoefficientsConfig>,
@@ -99,21 +100,21 @@ impl Pruning {
     }
 }
 
-/// A trained network whose answers another one learns. It is no part of what is trained and saved.
+/// A trained network whose scores another network learns. The teacher is not trained and not saved.
 #[derive(Clone)]
 pub struct Teacher(Arc<dyn Fn(Tensor<4>) -> Tensor<2> + Send + Sync>);
 
 impl Teacher {
-    /// A network in its validation state.
+    /// Makes a teacher of a network in its validation state.
     pub fn new<N: Network>(network: N) -> Self {
-        // It stays on its device, wherever those are that it teaches.
+        // The teacher stays on its device. Images are moved to that device.
         let device = network.devices().into_iter().next().unwrap_or_default();
         Self(Arc::new(move |images| {
             network.forward(images.to_device(&device))
         }))
     }
 
-    /// Its scores for images, without a gradient.
+    /// The scores of the teacher for images, `[batch_size, classes]`, without a gradient.
     fn answer(&self, images: &Tensor<4>) -> Tensor<2> {
         let scores = (self.0)(images.clone().inner());
         Tensor::from_inner(scores.to_device(&images.device().inner()))
@@ -126,7 +127,7 @@ impl fmt::Debug for Teacher {
     }
 }
 
-/// A network with all that its training needs.
+/// A network, and the state of its training.
 #[derive(Module, Debug)]
 pub struct Classifier<N: Network> {
     /// The network.
@@ -138,10 +139,10 @@ pub struct Classifier<N: Network> {
     regularization: Regularization,
     #[module(skip)]
     pruning: Option<(Pruning, usize)>,
-    /// Whose answers are learned in place of the labels.
+    /// The network whose scores are learned in place of the labels, if there is one.
     #[module(skip)]
     teacher: Option<Teacher>,
-    /// What a step must wait for.
+    /// The checkpoint files that a step must wait for.
     #[module(skip)]
     pub(crate) checkpoints: Pending,
 }
@@ -150,7 +151,7 @@ impl<N: Network> Classifier<N> {
     /// A classifier that has finished the given number of epochs.
     ///
     /// # Errors
-    /// Where the recipe's pruning schedule is not one.
+    /// [`Error::LinearConv`] if the recipe's pruning schedule is not valid.
     pub fn new(
         network: N,
         recipe: &Recipe,
@@ -170,12 +171,12 @@ impl<N: Network> Classifier<N> {
         })
     }
 
-    /// With a teacher, whose answers are learned in place of the labels.
+    /// Sets the teacher, whose scores are learned in place of the labels.
     pub fn with_teacher(self, teacher: Option<Teacher>) -> Self {
         Self { teacher, ..self }
     }
 
-    /// What follows a step of the optimizer.
+    /// Counts a step of the optimizer, and prunes if it is time.
     fn stepped(mut self) -> Self {
         self.steps += 1;
         if let Some((pruning, interval)) = &self.pruning
@@ -184,23 +185,24 @@ impl<N: Network> Classifier<N> {
             self.network = pruning.prune(self.network, self.steps);
         }
         if self.steps.is_multiple_of(self.steps_per_epoch) {
-            // Burn holds the last update of running statistics back until validation. Here it is
-            // made before the checkpoint is written, so that a resumed run starts with it.
+            // Burn applies the last update of the running statistics only in `valid`. It is applied here, so
+            // that the checkpoint has it and a resumed run starts with it.
             self.network = self.network.valid().train();
         }
         self
     }
 }
 
-/// Correct answers among the images of a loader, in percent, of a network in its validation state.
+/// The accuracy of a network on the images of a loader, in percent. The network must be in its validation
+/// state.
 ///
 /// # Errors
-/// [`Error::Training`] where a batch or a result cannot be read.
+/// [`Error::Training`] if a batch or a result cannot be read.
 pub fn accuracy<N: Network>(
     network: &N,
     loader: &dyn DataLoader<ImageBatch>,
 ) -> Result<f64, Error> {
-    // Added up on the device, which is read once.
+    // The sum is made on the device and read only once, because reading waits for the device.
     let mut right: Option<Tensor<1, Int>> = None;
     for batch in loader.iter() {
         let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
@@ -215,12 +217,12 @@ pub fn accuracy<N: Network>(
     Ok(100.0 * right as f64 / loader.num_items() as f64)
 }
 
-/// The temperature at which the answers of a teacher are learned.
+/// The temperature of the softmax over the scores of teacher and network.
 const TEMPERATURE: f64 = 4.0;
 
-/// How far the answers are from those of a teacher (Hinton, Vinyals and Dean 2015,
-/// [arXiv 1503.02531](https://arxiv.org/abs/1503.02531)): the cross-entropy at a temperature, times
-/// its square, so that gradients do not depend on it.
+/// The distance of scores from the scores of a teacher (Hinton, Vinyals and Dean 2015,
+/// [arXiv 1503.02531](https://arxiv.org/abs/1503.02531)): the cross-entropy at a temperature, times the
+/// square of the temperature. With that factor the size of the gradients depends little on the temperature.
 fn distillation(scores: &Tensor<2>, expected: Tensor<2>) -> Tensor<1> {
     let expected = softmax(expected / TEMPERATURE, 1);
     let found = log_softmax(scores.clone() / TEMPERATURE, 1);
@@ -244,8 +246,8 @@ impl<N: Network> TrainStep for Classifier<N> {
         let expected = self.teacher.as_ref();
         let expected = expected.map(|teacher| teacher.answer(&batch.images));
         let scores = self.network.forward(batch.images);
-        // The answers have the plain cross-entropy, so that the curves of all recipes and variants
-        // compare.
+        // The logs show the plain cross-entropy, so that the curves of all recipes and variants can be
+        // compared.
         let plain = cross_entropy(&scores, &batch.labels, 0.0);
         let mut loss = match (expected, self.label_smoothing) {
             (Some(expected), _) => distillation(&scores, expected),
@@ -256,7 +258,8 @@ impl<N: Network> TrainStep for Classifier<N> {
             loss = loss + regularization;
         }
         if batch.share < 1.0 {
-            // The gradients of several devices are added up: each counts by its images.
+            // The gradients of several devices are added up, so each loss is weighted by its number of
+            // images.
             loss = loss * batch.share;
         }
         let answers = Answers::new(plain, scores, batch.labels);

@@ -1,10 +1,10 @@
-//! Why weights cannot be read.
+//! Errors of reading weights.
 
 use std::io;
 
 use thiserror::Error;
 
-/// Why a file does not give the weights of a network.
+/// The reason why a file does not give the weights of a network.
 #[derive(Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,7 +12,7 @@ pub enum Error {
     #[error("{0}")]
     Io(#[from] io::Error),
 
-    /// The file begins as none that can be read.
+    /// The file does not begin like a format that can be read.
     #[error(
         "this is no file of weights: it begins with the bytes {begin:02x?}; expected burnpack (.bpk), \
          SafeTensors (.safetensors) or PyTorch (.pt, .pth, .ckpt)"
@@ -22,23 +22,23 @@ pub enum Error {
         begin: Vec<u8>,
     },
 
-    /// The file is damaged, or holds what its format does not allow.
+    /// The file is damaged, or has content that is not allowed in its format.
     #[error("damaged or foreign {format}: {reason}")]
     Damaged {
         /// The format.
         format: &'static str,
-        /// What its reader said.
+        /// The error of the reader.
         reason: String,
     },
 
-    /// A layer has no weights in the file.
+    /// The file lacks the weights of a layer.
     #[error(
-        "{layer}: missing; expected one of {expected:?}. The file has {found}: is it one of {network}?"
+        "{layer}: missing; expected one of {expected:?}. The file has {found}: is it a file of {network}?"
     )]
     Missing {
-        /// The layer and its part.
+        /// The layer.
         layer: String,
-        /// The names under which it is looked for.
+        /// The names that the tensor may have.
         expected: Vec<String>,
         /// Some names that the file has.
         found: String,
@@ -51,9 +51,9 @@ pub enum Error {
     Shape {
         /// The tensor.
         name: String,
-        /// The shape that its layer needs; 0 stands for any size.
+        /// The shape that the layer needs; 0 stands for any size.
         expected: Vec<usize>,
-        /// The shape that it has.
+        /// The shape in the file.
         found: Vec<usize>,
     },
 
@@ -62,27 +62,27 @@ pub enum Error {
     Type {
         /// The tensor.
         name: String,
-        /// What its layer needs.
+        /// The type that the layer needs.
         expected: &'static str,
-        /// What it is.
+        /// The type in the file.
         found: String,
     },
 
-    /// An order of filters or channels that is none.
+    /// An order of filters or channels has an index that does not exist.
     #[error("{name}: {index} of {count} filters or channels does not exist")]
     Order {
         /// The tensor.
         name: String,
-        /// What it names.
+        /// The index.
         index: i64,
-        /// How many there are.
+        /// The number of filters or channels.
         count: usize,
     },
 
-    /// Tensors of the file belong to no layer.
+    /// The file has tensors that belong to no layer.
     #[error("the file has {count} tensors that {network} has no place for: {names}")]
     Unused {
-        /// How many.
+        /// The number of such tensors.
         count: usize,
         /// Some of their names.
         names: String,

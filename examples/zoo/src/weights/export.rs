@@ -1,4 +1,4 @@
-//! Networks as files for others.
+//! Networks as files for other programs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::Error;
 use crate::files;
 use crate::models::{AnyNetwork, Layer, Layered};
 
-/// Whether a network can be written to a path.
+/// Checks that a network can be written to a path.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A message that says what is wrong with the path.
 pub fn check(path: &Path, force: bool) -> Result<(), String> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => {}
@@ -32,25 +32,25 @@ pub fn check(path: &Path, force: bool) -> Result<(), String> {
         }
         _ => {
             return Err(format!(
-                "--export {}: the name of the file ends in .safetensors or .onnx",
+                "--export {}: the name of the file must end in .safetensors or .onnx",
                 path.display()
             ));
         }
     }
     if path.exists() && !force {
         return Err(format!(
-            "--export {}: the file is there; give another name, or --force to replace it",
+            "--export {}: the file exists; give another name, or --force to replace it",
             path.display()
         ));
     }
     Ok(())
 }
 
-/// Writes a network: all of it, or nothing. Layers of LinearConv stay what they are, unless they are
-/// to be dense. In ONNX they are factored, and normalizations are folded.
+/// Writes a network to a file. On an error no incomplete file is left. LinearConv layers stay LinearConv
+/// layers, or become dense with `dense`. In ONNX they are factored, and normalizations are folded.
 ///
 /// # Errors
-/// [`Error::Export`] names the file.
+/// [`Error::Export`], which names the file.
 pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> Result<(), Error> {
     let failed = |reason: String| Error::Export {
         path: path.into(),
@@ -71,7 +71,7 @@ pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> R
     written.map_err(|error| failed(error.to_string()))
 }
 
-/// Replaces layers of LinearConv by the dense ones of the same outputs.
+/// Replaces LinearConv layers by the dense layers with the same outputs.
 pub fn make_dense(network: &mut AnyNetwork) {
     for layer in network.layers() {
         if let Layer::Conv { conv, .. } = layer {
@@ -80,7 +80,8 @@ pub fn make_dense(network: &mut AnyNetwork) {
     }
 }
 
-/// Under the names of PyTorch, and the reference implementation's for layers of LinearConv.
+/// The bytes of a SafeTensors file. Tensors have PyTorch's names; the fields of LinearConv layers have the
+/// names of the reference implementation.
 fn to_safetensors(mut network: AnyNetwork, metadata: &Metadata) -> Result<Vec<u8>, String> {
     let mut tensors = Named::default();
     for layer in network.layers() {
@@ -159,7 +160,7 @@ impl Named {
                 self.bias(layer, conv.bias.as_ref());
             }
             Conv::Linear(conv) => self.linear_conv(layer, conv),
-            _ => unreachable!("a network that was made for inference is no Module to be exported"),
+            _ => unreachable!("a network that was made for inference cannot be exported"),
         }
     }
 
@@ -168,7 +169,7 @@ impl Named {
         match &conv.coefficients {
             Coefficients::Full(full) => {
                 self.float(layer, Field::Coefficients, &full.weight);
-                // The reference implementation's full layer has a mask.
+                // In the reference implementation, a full layer has a mask too.
                 let mask = TensorData::ones::<f32, _>(full.weight.dims());
                 self.put(layer, Field::Mask, mask);
             }

@@ -1,4 +1,4 @@
-//! Tensors by name, from a file of any format. What a file is, its content says.
+//! Reads tensors by name from a file. The content of the file tells its format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,26 +17,28 @@ use burn::tensor::{DType, TensorData};
 
 use super::Error;
 
-/// The tensors of a file, and which of them have been asked for.
+/// The tensors of a file, and the names of those that were used.
 #[derive(Debug)]
 pub struct Tensors {
     tensors: BTreeMap<String, burn_pack::Tensor>,
     used: BTreeSet<String>,
-    /// What else the file says.
+    /// The metadata of the file.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Under what a checkpoint of PyTorch has its weights, beside epochs and optimizers.
+/// The keys under which a PyTorch checkpoint may have its weights, when it also holds epochs and optimizers.
 const STATES: [&str; 3] = ["model_state_dict.", "state_dict.", "model."];
-/// What `DataParallel` puts before every name.
+/// The prefix that `DataParallel` puts before every name.
 const PARALLEL: &str = "module.";
-/// What a network does not need.
+/// The end of the names of PyTorch's counts of batches, which a network does not need.
 const COUNTER: &str = "num_batches_tracked";
 
-/// Reads the names and shapes of a file; values are read when they are asked for.
+/// Reads the names and shapes of the tensors in a file. Values are read later, when they are used.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Format`] and [`Error::Damaged`].
+/// - [`Error::Io`]: the file cannot be read.
+/// - [`Error::Format`]: the file has another format.
+/// - [`Error::Damaged`]: the file is damaged, or Python would run code of it.
 pub fn read(path: &Path) -> Result<Tensors, Error> {
     let mut begin = Vec::new();
     File::open(path)?.take(16).read_to_end(&mut begin)?;
@@ -46,7 +48,7 @@ pub fn read(path: &Path) -> Result<Tensors, Error> {
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Format::PyTorch,
         _ => return Err(Error::Format { begin }),
     };
-    // A reader that panics on what it did not expect.
+    // The reader panics on content that it does not expect.
     let read = panic::catch_unwind(AssertUnwindSafe(|| format.read(path)));
     let unexpected = || Err("its content is not what its header says".into());
     let (tensors, metadata) = read
@@ -110,7 +112,8 @@ impl Format {
     }
 }
 
-/// What runs code of a file's author when Python loads the file, if the file names it.
+/// The name of a function that runs code of the author when Python loads the file, if the file names such a
+/// function.
 fn running_code(value: &PickleValue) -> Option<&str> {
     const MODULES: [&str; 13] = [
         "os",
@@ -141,7 +144,7 @@ fn running_code(value: &PickleValue) -> Option<&str> {
     }
 }
 
-/// The strings in the header of a SafeTensors file, whose tensors have been read.
+/// The metadata of a SafeTensors file. The tensors must have been read without an error before.
 fn safetensors_metadata(path: &Path) -> Result<BTreeMap<String, String>, String> {
     let header = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
@@ -162,7 +165,7 @@ fn safetensors_metadata(path: &Path) -> Result<BTreeMap<String, String>, String>
     Ok(header.__metadata__)
 }
 
-/// The tensors of the network alone, under the names that they have in it.
+/// Keeps only the tensors of the network, and removes prefixes from their names.
 fn without_prefixes(tensors: Vec<burn_pack::Tensor>) -> BTreeMap<String, burn_pack::Tensor> {
     let state = STATES.iter().find(|state| {
         let mut tensors = tensors.iter();
@@ -180,7 +183,7 @@ fn without_prefixes(tensors: Vec<burn_pack::Tensor>) -> BTreeMap<String, burn_pa
 }
 
 impl Tensors {
-    /// The names that nobody has asked for.
+    /// The names of the tensors that were not used.
     pub fn unused(&self) -> Vec<&str> {
         let names = self
             .tensors
@@ -194,16 +197,15 @@ impl Tensors {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, if it is there.
+    /// The shape of a tensor, if the file has the tensor.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.tensors.get(name).map(|tensor| tensor.shape.to_vec())
     }
 
-    /// The values of a tensor that is there.
+    /// The values of a tensor. The file must have the tensor. In `shape`, 0 stands for any size.
     ///
     /// # Errors
-    /// [`Error::Shape`] where it has not the shape in which 0 stands for any size, and
-    /// [`Error::Damaged`].
+    /// [`Error::Shape`] if the tensor has another shape, and [`Error::Damaged`].
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, Error> {
         let found = self.shape(name).unwrap_or_default();
         let fits = |(expected, found): (&usize, &usize)| *expected == 0 || expected == found;
@@ -215,7 +217,7 @@ impl Tensors {
             });
         }
         self.used.insert(name.into());
-        // A reader that panics on what it did not expect.
+        // The reader panics on content that it does not expect.
         let tensor = self.tensors[name].clone();
         let data = panic::catch_unwind(AssertUnwindSafe(|| bridge::into_data(tensor)));
         let data = match data {
@@ -228,10 +230,10 @@ impl Tensors {
         })
     }
 
-    /// The same as 32-bit floats, also of a tensor in 8 bits.
+    /// The values of a tensor as 32-bit floats. The tensor may be in 8 bits.
     ///
     /// # Errors
-    /// As [`take`](Self::take), and [`Error::Type`].
+    /// The errors of [`take`](Self::take), and [`Error::Type`] if the tensor has no floats.
     pub fn floats(&mut self, name: &str, shape: &[usize]) -> Result<TensorData, Error> {
         let data = self.take(name, shape)?;
         match data.dtype() {
@@ -257,16 +259,16 @@ impl Tensors {
     }
 }
 
-/// What a tensor in 8 bits stands for.
+/// Turns a tensor in 8 bits into 32-bit floats.
 fn dequantized(data: TensorData, scheme: QuantScheme) -> Result<TensorData, &'static str> {
     let symmetric = matches!(scheme.value, QuantValue::Q8S | QuantValue::Q8F)
         && scheme.mode == QuantMode::Symmetric;
     if !symmetric || scheme.store != QuantStore::Native || scheme.block_size().is_some() {
-        return Err("of the quantized ones, those in 8 bits of one scale are read");
+        return Err("only quantized tensors in 8 bits with one scale can be read");
     }
     let shape = data.shape().clone();
     if data.as_bytes().len() != quantized_data_len(&scheme, &shape) {
-        return Err("not as many bytes as its shape needs");
+        return Err("it has another number of bytes than its shape needs");
     }
     let bytes = data.into_bytes();
     let (codes, scales) = QuantizedBytes {

@@ -1,4 +1,4 @@
-//! Layers from tensors, under the names of Burn's records or of PyTorch's checkpoints.
+//! Makes layers of tensors, which have the names of Burn's records or of PyTorch's checkpoints.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ pub struct Reader<'a> {
     network: NetworkName,
     device: &'a Device,
     tensors: Tensors,
-    /// The names of the file by those without the variants of enums, which records of Burn have and
-    /// the paths of layers have not.
+    /// From names without the variants of enums to the names in the file. Records of Burn have the variants
+    /// in their names; the paths of layers do not.
     names: BTreeMap<String, String>,
 }
 
 /// The variants of enums in the paths of Burn's records, beside those of [`AnyNetwork`].
 const VARIANTS: [&str; 5] = ["Dense", "Linear", "Full", "LowRank", "Sparse"];
 
-/// Fields of a layer, as this program knows them.
+/// The fields of a layer.
 #[derive(Clone, Copy)]
 pub enum Field {
     Weight,
@@ -49,7 +49,8 @@ pub enum Field {
 }
 
 impl Field {
-    /// In the reference implementation; what it lacks, as this program exports it.
+    /// The name in the reference implementation. For a field that it lacks: the name in files that this
+    /// program exports.
     pub fn in_pytorch(self) -> &'static str {
         match self {
             Self::Weight | Self::Gamma => "weight",
@@ -68,12 +69,13 @@ impl Field {
         }
     }
 
-    /// In records of Burn: of a layer, and of a dense layer that was compressed.
+    /// The names in records of Burn: of a LinearConv layer, and of a dense layer that was compressed.
     fn in_burn(self) -> &'static [&'static str] {
         match self {
             Self::Weight => &["weight"],
             Self::Bias => &["bias"],
-            // Without coefficients beside it, it is the weight of a dense layer.
+            // `weight` holds the primary filters if the layer also has coefficients. Otherwise it is the
+            // weight of a dense layer.
             Self::Primary => &["primary", "weight"],
             Self::Coefficients => &[
                 "coefficients.weight",
@@ -105,14 +107,14 @@ impl Field {
 
 /// A tensor that a file has.
 struct Found {
-    /// Its name there.
+    /// The name in the file.
     name: String,
-    /// Whether it is named, and so laid out, as in PyTorch.
+    /// Whether the name and the layout are PyTorch's.
     is_pytorch: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// One for a network on a device.
+    /// A reader for a network on a device.
     pub fn new(tensors: Tensors, network: NetworkName, device: &'a Device) -> Self {
         let is_variant =
             |part: &&str| VARIANTS.contains(part) || AnyNetwork::MODULES.contains(part);
@@ -129,10 +131,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What else the file says, once all of its tensors have been asked for.
+    /// The metadata of the file. All of its tensors must have been used.
     ///
     /// # Errors
-    /// [`Error::Unused`]
+    /// [`Error::Unused`] if some tensors were not used.
     pub fn finish(self) -> Result<BTreeMap<String, String>, Error> {
         let unused = self.tensors.unused();
         if unused.is_empty() {
@@ -145,7 +147,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Where a field of a layer can be: the names without variants, and whether they are PyTorch's.
+    /// The names that a field of a layer can have, without variants, and whether a name is PyTorch's.
     fn places(layer: &LayerName, field: Field) -> impl Iterator<Item = (String, bool)> {
         let in_pytorch = format!("{}.{}", layer.pytorch, field.in_pytorch());
         let in_burn = field.in_burn().iter();
@@ -169,7 +171,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A tensor of floats, in which a size of 0 stands for any.
+    /// A tensor of floats. In `shape`, 0 stands for any size.
     fn floats<const D: usize>(
         &mut self,
         found: &Found,
@@ -179,7 +181,7 @@ impl<'a> Reader<'a> {
         Ok(Tensor::from_data(data, self.device))
     }
 
-    /// The same of a field that must be there.
+    /// The tensor of a field that must be in the file.
     fn needed<const D: usize>(
         &mut self,
         layer: &LayerName,
@@ -190,7 +192,7 @@ impl<'a> Reader<'a> {
         self.floats(&found, shape)
     }
 
-    /// The same of a field that may be absent.
+    /// The tensor of a field that may be missing in the file.
     fn optional<const D: usize>(
         &mut self,
         layer: &LayerName,
@@ -201,7 +203,7 @@ impl<'a> Reader<'a> {
         found.map(|found| self.floats(&found, shape)).transpose()
     }
 
-    /// The channels of images and the classes, by the first and the last layer.
+    /// The number of channels of images and the number of classes, from the first and the last layer.
     pub fn sizes(&self, layers: &[Layer<'_>]) -> Result<(usize, usize), Error> {
         let (Some(first), Some(last)) = (layers.first(), layers.last()) else {
             return Ok((3, 10));
@@ -227,14 +229,14 @@ impl<'a> Reader<'a> {
         Ok((size(&filters, 1, 4)?, size(&bias, 0, 1)?))
     }
 
-    /// A convolution of the kind that the file has, in the place of a dense one.
+    /// Makes a convolution of the kind that the file has. It replaces `place`, a dense convolution.
     pub fn conv(&mut self, layer: &LayerName, place: &Conv) -> Result<Conv, Error> {
-        // Networks to load into are dense: this is the layer itself.
+        // `place` is dense, so this is the layer itself.
         let place = place.to_conv2d();
         let [filters, channels, height, width] = place.weight.lazy_shape().dims::<4>();
         let bias = match place.bias {
             Some(_) => Some(self.needed(layer, Field::Bias, [filters])?),
-            // It has one where a normalization was folded into it.
+            // The file has a bias if a normalization was folded into the convolution.
             None => self.optional(layer, Field::Bias, [filters])?,
         };
         let bias = bias.map(Param::from_tensor);
@@ -305,7 +307,7 @@ impl<'a> Reader<'a> {
         let column = self.tensors.floats(&column.name, &[n, 0])?;
         let rank = column.shape()[1];
         let row = self.tensors.floats(&row.name, &[rank, m])?;
-        // The reference implementation rounds the ranks of its narrowest layers to 0.
+        // In the reference implementation the narrowest layers can have rank 0, because it rounds ranks down.
         let zeros = |shape| TensorData::zeros::<f32, _>(shape);
         let (column, row) = match rank {
             0 => (zeros([n, 1]), zeros([1, m])),
@@ -318,7 +320,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// One matrix, with a mask or without.
+    /// One matrix of coefficients, with or without a mask.
     fn full(&mut self, layer: &LayerName, [n, m]: [usize; 2]) -> Result<Coefficients, Error> {
         let weight = Param::from_tensor(self.needed(layer, Field::Coefficients, [n, m])?);
         let threshold = self.optional(layer, Field::Threshold, [1])?;
@@ -334,7 +336,7 @@ impl<'a> Reader<'a> {
                 found: format!("{:?}", data.dtype()),
             });
         }
-        // A full layer of the reference implementation has a mask too.
+        // In the reference implementation, a full layer has a mask too.
         if threshold.is_none() && values.iter().all(|value| *value == 1.0) {
             return Ok(Coefficients::Full(FullCoefficients { weight }));
         }
@@ -348,7 +350,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// An order of so many filters or channels, if there is one.
+    /// The order of `count` filters or channels, if the file has one.
     fn order(
         &mut self,
         layer: &LayerName,
@@ -375,7 +377,7 @@ impl<'a> Reader<'a> {
         Ok(Some(Param::initialized(ParamId::new(), order)))
     }
 
-    /// The normalization that follows a convolution; none where it was folded.
+    /// The normalization after a convolution; none if it was folded into the convolution.
     pub fn norm(&mut self, conv: &Conv, norm: &Norm<'_>) -> Result<Option<BatchNorm>, Error> {
         let fields = [Field::Gamma, Field::Beta, Field::Mean, Field::Variance];
         let mut fields = fields.iter();
@@ -394,7 +396,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// A linear layer.
+    /// Makes a linear layer, with the sizes of `place`.
     pub fn linear(&mut self, layer: &LayerName, place: &Linear) -> Result<Linear, Error> {
         let [inputs, outputs] = place.weight.lazy_shape().dims::<2>();
         let weight = self.need(layer, Field::Weight)?;
@@ -416,7 +418,7 @@ enum Kind {
     LowRank,
 }
 
-/// The first of some names.
+/// The first names of a list, and how many more there are.
 fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const MOST: usize = 5;
     let names: Vec<&str> = names.collect();

@@ -1,4 +1,4 @@
-//! A network as a file says.
+//! Builds a network from a file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,26 +14,26 @@ use crate::models::{AnyNetwork, Layer, Layered, NetworkConfig, NetworkName};
 /// A network with the weights of a file.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The network, in the state of its training.
+    /// The network, in its training state.
     pub network: AnyNetwork,
-    /// Channels of the images that it takes.
+    /// The number of channels of its input images.
     pub channels: usize,
-    /// Classes that it tells apart.
+    /// The number of classes.
     pub classes: usize,
-    /// Whether it has LinearConv layers.
+    /// Whether the network has LinearConv layers.
     pub is_linear: bool,
-    /// What else the file says.
+    /// The metadata of the file.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Loaded {
-    /// The coefficients that decide the losses of a training: of any kind but sparse ones, for the
-    /// correlation loss without pruning; none of a dense network.
+    /// The coefficients that decide the losses of a training. `Full` stands for coefficients of any kind: the
+    /// training adds the correlation loss and does not prune. None for a dense network.
     pub(crate) fn coefficients(&self) -> Option<CoefficientsConfig> {
         self.is_linear.then_some(CoefficientsConfig::Full)
     }
 
-    /// What a file of this network says of it.
+    /// The metadata for a file of this network.
     pub fn metadata_of(&self, network: NetworkName) -> Metadata {
         let kind = if self.is_linear {
             "linearconv"
@@ -45,10 +45,10 @@ impl Loaded {
     }
 }
 
-/// Builds a network of this name on a device with the weights of a file. A convolution is of the kind
-/// that the file has: dense, or LinearConv with full, low-rank or masked coefficients. Everything in
-/// the file must belong to the network, and everything of the network must be in the file; a
-/// normalization may be missing whose convolution has a bias, as it has been folded.
+/// Builds a network on a device, with the weights of a file. The file decides the kind of each convolution:
+/// dense, or LinearConv with full, low-rank or masked coefficients. All tensors of the file must belong to
+/// the network, and all tensors of the network must be in the file. There is one exception: a normalization
+/// may be missing if its convolution has a bias, because it was then folded into the convolution.
 ///
 /// # Errors
 /// [`Error`], which names the tensor.

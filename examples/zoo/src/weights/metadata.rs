@@ -1,4 +1,4 @@
-//! What a file says of its network beside the weights.
+//! The metadata of a file of weights.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use linearconv::Plan;
 use crate::data::DatasetName;
 use crate::models::NetworkName;
 
-/// What a file says of its network, by name.
+/// Facts about a network, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
-    /// That of a network by this version.
+    /// The metadata of a network, with the version of this program.
     pub fn new(network: NetworkName, classes: usize, variant: &str) -> Self {
         Self::default()
             .with("network", network.to_string())
@@ -21,7 +21,7 @@ impl Metadata {
             .with("linearconv", env!("CARGO_PKG_VERSION").into())
     }
 
-    /// The same, and what a file that the network was loaded from has said beside.
+    /// Adds the facts about data set, test and plan from the file that the network was loaded from.
     pub(super) fn or(mut self, known: &BTreeMap<String, String>) -> Self {
         for name in ["dataset", "mean", "deviation", "test_accuracy", "plan"] {
             if let Some(value) = known.get(name) {
@@ -31,7 +31,7 @@ impl Metadata {
         self
     }
 
-    /// Notes a test: the data set, how its images become numbers, and the accuracy in percent.
+    /// Adds a test: the data set, its mean and deviation, and the accuracy in percent.
     pub fn with_test(self, dataset: DatasetName, accuracy: f64) -> Self {
         let normalization = dataset.normalization();
         self.with("dataset", dataset.to_string())
@@ -40,15 +40,15 @@ impl Metadata {
             .with("test_accuracy", format!("{accuracy:.2}"))
     }
 
-    /// Notes how the network was compressed.
+    /// Adds the plan by which the network was compressed.
     ///
     /// # Errors
-    /// Those of serde.
+    /// The errors of serde.
     pub fn with_plan(self, plan: &Plan) -> serde_json::Result<Self> {
         Ok(self.with("plan", serde_json::to_string(plan)?))
     }
 
-    /// That of the same network with dense convolutions alone.
+    /// The metadata of the same network after all its convolutions were made dense.
     pub(super) fn made_dense(mut self) -> Self {
         self.0.remove("plan");
         self.with("variant", "dense".into())
@@ -59,7 +59,7 @@ impl Metadata {
         self
     }
 
-    /// All that is noted, by name.
+    /// All facts, by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
         let entries = self.0.iter();
         entries.map(|(name, value)| (name.as_str(), value.as_str()))

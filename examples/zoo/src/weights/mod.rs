@@ -1,7 +1,7 @@
-//! Weights from files: of this program, of the reference implementation, and of PyTorch.
+//! Weights in files of this program, of the reference implementation, and of PyTorch.
 //!
-//! [`load`] builds a network as a file says: which layer is of what kind, their ranks, the number of
-//! classes and channels follow from the names and the shapes of its tensors.
+//! [`load`] builds a network from a file. The names and the shapes of the tensors decide the kind and the
+//! rank of each layer, and the numbers of classes and channels.
 
 mod error;
 pub mod export;

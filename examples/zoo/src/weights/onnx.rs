@@ -1,4 +1,4 @@
-//! Networks as ONNX, by Burn's own exporter.
+//! Networks as ONNX files, written by Burn's own exporter.
 
 use burn::module::Param;
 use burn::nn::conv::Conv2dConfig;
@@ -10,10 +10,11 @@ use onnx_ir::{Message, ModelProto, ValueInfoProto};
 use super::Metadata;
 use crate::models::{AnyNetwork, IMAGE_SIDE, Layer, Layered, Network};
 
-/// A network for batches of any size, with its normalizations folded and its layers factored.
+/// The bytes of an ONNX file, for batches of any size. Normalizations are folded, and LinearConv layers are
+/// factored.
 ///
 /// # Errors
-/// What the exporter cannot carry.
+/// A message that says what the exporter cannot export.
 pub fn to_bytes(
     mut network: AnyNetwork,
     channels: usize,
@@ -36,12 +37,12 @@ pub fn to_bytes(
     labelled(model.as_bytes(), metadata)
 }
 
-/// The model with metadata and with names of its input and output.
+/// Adds metadata to the model, and names its input `images` and its output `logits`.
 fn labelled(model: &[u8], metadata: &Metadata) -> Result<Vec<u8>, String> {
     let model = ModelProto::parse_from_bytes(model);
     let mut model = model.map_err(|error| error.to_string())?;
     for (key, value) in metadata.entries() {
-        // The exporter's crate does not name the type of an entry.
+        // The crate of the exporter does not export the type of an entry, so a default is added and changed.
         model.metadata_props.push(Default::default());
         if let Some(entry) = model.metadata_props.last_mut() {
             (entry.key, entry.value) = (key.into(), value.into());
@@ -68,8 +69,9 @@ fn labelled(model: &[u8], metadata: &Metadata) -> Result<Vec<u8>, String> {
     model.write_to_bytes().map_err(|error| error.to_string())
 }
 
-/// Folds what can be folded, and factors what can be factored, into the operations that ONNX's
-/// runtimes are fast at: convolutions, most of them of 1×1 kernels.
+/// Folds normalizations and factors layers where that is possible. The result is convolutions, most of them
+/// with
+/// 1×1 kernels, which ONNX runtimes compute fast.
 fn fold(network: &mut AnyNetwork) {
     for layer in network.layers() {
         let Layer::Conv {
@@ -88,7 +90,7 @@ fn fold(network: &mut AnyNetwork) {
             mask(layer);
             match mix {
                 Some(mix) => *mix = take_mix(layer),
-                // There is no place for it ahead of the layer.
+                // The network has no place for a convolution before this layer.
                 None if layer.channel_coefficients.is_some() => {
                     *conv = Conv::Dense(layer.to_conv2d());
                     continue;
@@ -102,7 +104,7 @@ fn fold(network: &mut AnyNetwork) {
     }
 }
 
-/// Masked coefficients become zeros.
+/// Replaces masked coefficients by zeros.
 fn mask(layer: &mut LinearConv2d) {
     if let Coefficients::Sparse(_) = layer.coefficients {
         layer.coefficients = Coefficients::Full(FullCoefficients {
@@ -111,7 +113,7 @@ fn mask(layer: &mut LinearConv2d) {
     }
 }
 
-/// The combination of input channels as a convolution of 1×1 kernels, which the layer is without then.
+/// Takes the combination of input channels out of the layer, and returns it as a 1×1 convolution.
 fn take_mix(layer: &mut LinearConv2d) -> Option<Conv> {
     let matrix = layer.channel_matrix()?;
     (layer.channel_coefficients, layer.channel_order) = (None, None);
