@@ -7,6 +7,7 @@ use super::records::{Results, Tested, VARIANTS};
 use crate::Error;
 use crate::chart::{Mark, Panel, Series, draw_panels};
 use crate::commands::paper::paper_cost;
+use crate::data::DatasetName;
 use crate::models::{NetworkName, Variant};
 
 const NETWORKS: [NetworkName; 2] = [NetworkName::Base, NetworkName::Vgg11];
@@ -84,13 +85,15 @@ fn panels(results: &Results, x: &str, cost: impl Fn(&Tested<'_>) -> Option<f64>)
 fn kinds(results: &Results, network: NetworkName) -> Vec<(&'static str, Vec<Tested<'_>>)> {
     let variants = VARIANTS.iter();
     let mut kinds: Vec<_> = variants
-        .map(|&(variant, label)| (label, results.on_cifar10(network, variant)))
+        .map(|&(variant, label)| (label, results.of(network, DatasetName::Cifar10, variant)))
         .collect();
     let budgets = results.budgets(network).into_iter();
     let compressed = budgets.filter_map(|(_, record)| {
         let stage = record.report.compressed()?;
         Some(Tested {
             name: &record.name,
+            seed: record.report.seed,
+            epochs: record.report.fine_tuning.epochs,
             parameters: stage.parameters,
             accuracy: stage.test_accuracy,
         })

@@ -6,6 +6,7 @@ mod correlation;
 mod csv;
 mod measured;
 mod records;
+mod tables;
 mod training;
 
 use std::fmt;
@@ -19,7 +20,7 @@ use measured::Measured;
 use records::Results;
 
 /// Draw the figures of the documentation from the recorded results of runs, each as SVG with its
-/// numbers as CSV.
+/// numbers as CSV, and write tables of the results.
 #[derive(Parser, Clone, Debug)]
 pub struct FiguresArgs {
     /// The folder with the recorded results, which `figs/train.sh` writes.
@@ -64,6 +65,7 @@ pub fn figures(args: &FiguresArgs) -> Result<Written, Error> {
         compression::draw,
         training::draw,
         correlation::draw,
+        tables::write,
     ];
     let mut written = Vec::new();
     for draw in draw {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::measured::Measured;
 use crate::Error;
 use crate::commands::CompressReport;
+use crate::data::DatasetName;
 use crate::files::read_json;
 use crate::models::NetworkName;
 use crate::run::Report;
@@ -97,28 +98,32 @@ impl Results {
         Ok(results)
     }
 
-    /// The networks that a kind of run on CIFAR-10 ends with, one for each seed, in the order of seeds.
-    pub fn on_cifar10(&self, network: NetworkName, variant: &str) -> Vec<Tested<'_>> {
-        let prefix = format!("{network}-cifar10-{variant}-");
-        let chosen = |name: &str| {
-            let seed = name.strip_prefix(&prefix);
-            seed.is_some_and(|seed| seed.parse::<u64>().is_ok())
-        };
-        let trained = self.trained.iter().filter(|record| chosen(&record.name));
-        let trained = trained.map(|Record { name, report }| Tested {
-            name,
-            parameters: report.cost.parameters,
-            accuracy: report.test_accuracy,
-        });
-        let compressed = self.compressed.iter().filter(|record| chosen(&record.name));
-        let compressed = compressed.filter_map(|Record { name, report }| {
-            let stage = report.compressed()?;
+    /// The networks that a kind of run ends with, one for each seed, in the order of seeds.
+    pub fn of(&self, network: NetworkName, dataset: DatasetName, variant: &str) -> Vec<Tested<'_>> {
+        let prefix = format!("{network}-{dataset}-{variant}-");
+        let seed = |name: &str| name.strip_prefix(&prefix)?.parse::<u64>().ok();
+        let trained = self.trained.iter().filter_map(|Record { name, report }| {
             Some(Tested {
                 name,
-                parameters: stage.parameters,
-                accuracy: stage.test_accuracy,
+                seed: seed(name)?,
+                epochs: report.epochs.len(),
+                parameters: report.cost.parameters,
+                accuracy: report.test_accuracy,
             })
         });
+        let compressed = self
+            .compressed
+            .iter()
+            .filter_map(|Record { name, report }| {
+                let stage = report.compressed()?;
+                Some(Tested {
+                    name,
+                    seed: seed(name)?,
+                    epochs: report.fine_tuning.epochs,
+                    parameters: stage.parameters,
+                    accuracy: stage.test_accuracy,
+                })
+            });
         trained.chain(compressed).collect()
     }
 
@@ -140,6 +145,10 @@ impl Results {
 pub(super) struct Tested<'a> {
     /// The name of its result.
     pub name: &'a str,
+    /// What the run was drawn from.
+    pub seed: u64,
+    /// Epochs of training, or of fine-tuning where the network was compressed.
+    pub epochs: usize,
     /// Trainable parameters.
     pub parameters: usize,
     /// Correct answers among the test images, in percent.
