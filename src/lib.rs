@@ -6,6 +6,8 @@
 //! Burn's `Conv2d` at about the same accuracy. Its configuration has the fields and builders of
 //! `Conv2dConfig`, so that swapping the two is one word.
 //!
+//! The [guide] explains how it works, how to train, to compress and to prune, and what is promised.
+//!
 //! ```
 //! use burn::module::Module;
 //! use burn::nn::conv::Conv2dConfig;
