@@ -6,6 +6,8 @@
 //! Burn's `Conv2d` at about the same accuracy. Its configuration has the fields and builders of
 //! `Conv2dConfig`, so that swapping the two is one word.
 //!
+//! The [guide] explains how it works, how to train, to compress and to prune, and what is promised.
+//!
 //! ```
 //! use burn::module::Module;
 //! use burn::nn::conv::Conv2dConfig;
@@ -69,30 +71,13 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-/// Runs the example of the README.
+/// Runs the examples of the README.
 #[cfg(all(doctest, feature = "fit"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Runs the examples of the page on backends.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/backends.md")]
-struct Backends;
-
-/// Runs the examples of the page on compression.
-#[cfg(all(doctest, feature = "fit"))]
-#[doc = include_str!("../docs/compression.md")]
-struct CompressionGuide;
-
-/// Runs the examples of the page on weights of others.
-#[cfg(all(doctest, feature = "fit"))]
-#[doc = include_str!("../docs/import.md")]
-struct ImportGuide;
-
-/// Runs the example of the page on inference.
-#[cfg(all(doctest, feature = "std"))]
-#[doc = include_str!("../docs/inference.md")]
-struct InferenceGuide;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 
 mod channels;
 mod coefficients;
