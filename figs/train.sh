@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains the networks of figs/runs.txt and records each result in figs/results, with its command, commit
-# and machine. It goes on where it was interrupted, and trains nothing twice: about four hours on two cores.
+# Trains the networks of figs/runs.txt, measures them, and records each result in figs/results, with its
+# command, commit and machine. It goes on where it was interrupted, and trains nothing twice: about six hours
+# on two cores.
 #
 # Usage: figs/train.sh MNIST CIFAR10       the folders with the files of the two data sets
 set -euo pipefail
@@ -9,54 +10,71 @@ cd "$(dirname "$0")/.."
 
 cores=$(getconf _NPROCESSORS_ONLN)
 cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
-export machine="${cpu:-$(uname -m)}, $cores cores, one thread for each run"
-# Two runs of one thread take less time than two runs of two threads one after the other.
-export RAYON_NUM_THREADS=1
-export mnist cifar10
+cpu="${cpu:-$(uname -m)}, $cores cores"
+export mnist cifar10 cpu
 
-# What a run's example was built from stays what it was, whatever is built beside it.
+# What the runs are made by stays what it was, whatever is built beside them.
 mkdir -p runs/bin figs/results
 if [ ! -e runs/bin/commit ]; then
-    cargo build --locked --example base --example vgg11 --example compress
+    cargo build --locked --example base --example vgg11 --example compress --example figures
     target=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-    cp "$target"/debug/examples/{base,vgg11,compress} runs/bin
+    cp "$target"/debug/examples/{base,vgg11,compress,figures} runs/bin
     git describe --always --dirty >runs/bin/commit
 fi
 
+# NAME COMMAND THREADS REPORT: writes a result.
+record() {
+    {
+        printf '{\n  "name": "%s",\n  "command": "%s",\n' "$1" "$2"
+        printf '  "commit": "%s",\n  "date": "%s",\n' "$(cat "runs/$1.commit")" "$(cat "runs/$1.date")"
+        printf '  "machine": "%s, %s",\n  "report": ' "$cpu" "$3"
+        sed '2,$s/^/  /' "$4"
+        printf '}\n'
+    } >"runs/$1.json"
+    mv "runs/$1.json" "figs/results/$1.json"
+    echo "$1"
+}
+
+# NAME: what a result begins with.
+begin() {
+    date +%F >"runs/$1.date"
+    cp runs/bin/commit "runs/$1.commit"
+}
+
+# NAME EXAMPLE FLAGS: trains a network.
 train() {
-    local name=$1 example=$2
+    local name=$1 example=$2 folder=runs/$1
     shift 2
+    local flags="$*" data=$mnist
     [ ! -e "figs/results/$name.json" ] || return 0
-    local folder=runs/$name flags="$*" data
     case " $flags " in
     *" cifar10 "*) data=$cifar10 ;;
-    *) data=$mnist ;;
     esac
-    if compgen -G "$folder/checkpoint/model-*.bpk" >/dev/null && [ ! -e "$folder/report.json" ]; then
+    # Two runs of one thread take less time than two runs of two threads, one after the other.
+    export RAYON_NUM_THREADS=1
+    if [ -e "$folder/report.json" ]; then
+        :
+    elif compgen -G "$folder/checkpoint/model-*.bpk" >/dev/null; then
         "runs/bin/$example" --resume "$folder" >>"$folder.log" 2>&1
-    elif [ ! -e "$folder/report.json" ]; then
+    else
         rm -rf "$folder"
-        date +%F >"runs/$name.date"
-        cp runs/bin/commit "runs/$name.commit"
+        begin "$name"
         # The flags are words.
         # shellcheck disable=SC2086
         "runs/bin/$example" $flags --data-dir "$data" --out-dir "$folder" >"$folder.log" 2>&1
     fi
-    {
-        printf '{\n  "name": "%s",\n' "$name"
-        printf '  "command": "cargo run --example %s -- %s --data-dir DIR --out-dir %s",\n' "$example" "$flags" "$folder"
-        printf '  "commit": "%s",\n  "date": "%s",\n' "$(cat "runs/$name.commit")" "$(cat "runs/$name.date")"
-        printf '  "machine": "%s",\n  "report": ' "$machine"
-        sed '2,$s/^/  /' "$folder/report.json"
-        printf '}\n'
-    } >"runs/$name.json"
-    mv "runs/$name.json" "figs/results/$name.json"
-    echo "$name"
+    record "$name" "cargo run --example $example -- $flags --data-dir DIR --out-dir $folder" \
+        "one thread" "$folder/report.json"
 }
-export -f train
+export -f record begin train
 
 # All dense networks first, since the others load them.
 for part in '/^# compressed/q' '1,/^# compressed/d'; do
     sed "$part" figs/runs.txt | grep -v '^#' |
         xargs -P "$cores" -L 1 bash -euo pipefail -c 'train "$@"' train
 done
+
+# Alone, since it takes times.
+begin measured
+runs/bin/figures --measure runs
+record measured "cargo run --example figures -- --measure runs" "$cores threads" runs/measured.json

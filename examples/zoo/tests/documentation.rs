@@ -6,11 +6,13 @@
 //! - `<!-- check: full -->`: they take minutes, and run by `.ci/documentation`.
 //! - `<!-- check: no: REASON -->`: they do not run.
 //!
-//! Each line of a block of text, or of a table, directly after the commands must be in what they print, in
-//! that order; other lines may be between. Words must be equal, and numbers as [`Number::agrees`] says.
+//! Each line of the block of text, or of the table, that comes next in the same section must be in what they
+//! print, in that order; other lines may be between. Words must be equal, and numbers as [`Number::agrees`]
+//! says.
 #![cfg(unix)]
 
 use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
@@ -47,6 +49,7 @@ fn pages() -> Vec<PathBuf> {
     pages.sort();
     pages.push(root().join("README.md"));
     pages.push(root().join("examples/README.md"));
+    pages.push(root().join("figs/README.md"));
     pages
 }
 
@@ -103,7 +106,7 @@ fn parse(page: &str, text: &str) -> Vec<Block> {
                 expected.push(line.into());
             }
             follows = false;
-        } else if !line.is_empty() {
+        } else if line.starts_with('#') {
             follows = false;
         }
     }
@@ -203,7 +206,20 @@ fn missing<'a>(expected: &'a [String], output: &str) -> Option<&'a str> {
     missing.next().map(String::as_str)
 }
 
-/// Runs the commands in an empty folder, with the repository's manifest, and returns what they print.
+/// A folder that has what the root of the repository has, but for what was built and trained there.
+fn like_root() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for entry in fs::read_dir(root()).expect("the root") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name();
+        if ![".git", "runs", "target"].contains(&&*name.to_string_lossy()) {
+            symlink(entry.path(), folder.path().join(name)).expect("a link");
+        }
+    }
+    folder
+}
+
+/// Runs the commands in a folder, with the repository's manifest, and returns what they print.
 fn run(block: &Block, folder: &Path) -> Result<String, String> {
     let manifest = root().join("Cargo.toml");
     let script = format!(
@@ -236,8 +252,7 @@ fn check(which: &[Check]) {
         let page = block.place.split(':').next().expect("a page");
         let same = folder.as_ref().is_some_and(|(last, _)| last == page);
         if !same {
-            let new = tempfile::tempdir().expect("a temporary folder");
-            folder = Some((page.into(), new));
+            folder = Some((page.into(), like_root()));
         }
         let path = folder.as_ref().expect("a folder").1.path();
         let Block {
