@@ -51,8 +51,21 @@ type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
 
 const PANEL: (u32, u32) = (480, 400);
 const FONT: &str = "sans-serif";
-/// The part of an axis that stays free beside the points.
+/// The fraction of an axis that stays free beside the points.
 const MARGIN: f64 = 0.06;
+/// The fraction of the vertical axis that a name in the legend takes.
+const LEGEND: f64 = 0.065;
+/// The colors of Okabe and Ito, which people who are color-blind can tell apart too, and grey.
+const COLORS: [RGBColor; 8] = [
+    RGBColor(0, 0, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(120, 120, 120),
+];
 
 /// Draws on a new SVG file of this size in pixels, on white, so that it is legible on a dark page too.
 ///
@@ -98,10 +111,18 @@ pub(crate) fn draw_panels(path: &Path, title: &str, panels: &[Panel]) -> Result<
 }
 
 impl Panel {
+    /// The ends of the vertical axis, with room for the legend below the points.
+    fn with_legend(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        let names = self.series.iter().filter(|series| !series.label.is_empty());
+        (low - (high - low) * LEGEND * names.count() as f64, high)
+    }
+
     fn draw(&self, area: &Area<'_>) -> Drawn<()> {
         let points = || self.series.iter().flat_map(Series::finite);
         let (left, right) = ends(points().map(|(x, _)| x));
-        let (low, high) = self.range.unwrap_or_else(|| ends(points().map(|(_, y)| y)));
+        let (low, high) = self
+            .range
+            .unwrap_or_else(|| self.with_legend(ends(points().map(|(_, y)| y))));
         let mut builder = ChartBuilder::on(area);
         builder
             .margin(10)
@@ -114,10 +135,12 @@ impl Panel {
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(WHITE)
             .x_desc(&self.x)
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
             .y_desc(&self.y)
             .draw()?;
         for series in &self.series {
-            let color = Palette99::pick(series.color).to_rgba();
+            let color = COLORS[series.color % COLORS.len()].to_rgba();
             let points: Vec<_> = series.finite().collect();
             let (filled, open) = (color.filled(), color.stroke_width(1));
             let drawn = match series.mark {
@@ -159,6 +182,12 @@ impl Series {
     }
 }
 
+/// A number without zeros at its end.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').into()
+}
+
 /// The ends of an axis that shows these values.
 fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
@@ -182,6 +211,14 @@ mod tests {
             let (low, high) = ends(values.iter().copied());
             assert!(values.iter().all(|&value| low < value && value < high));
         }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(
+            [0.0, 5.0, 0.35, 120.0].map(short),
+            ["0", "5", "0.35", "120"]
+        );
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The times of training steps, and lines of progress for a run without a terminal. On a terminal, Burn's
-//! dashboard shows the progress.
+//! The times of training steps, and lines of progress.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,6 @@
 //! One training by burn-train: it follows a recipe, writes to a folder, and returns the weights of the best
 //! epoch.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,15 +107,13 @@ impl Session<'_> {
             })
             .with_metric_logger(logs)
             .with_application_logger(None)
+            .renderer(Box::new(Lines::default()))
             .with_progress_logger(times.clone())
             .with_training_strategy(workplace.strategy().into())
             .with_interrupter(watch.interrupter.clone())
             .num_epochs(recipe.epochs);
         if self.finished_epochs > 0 {
             training = training.checkpoint(self.finished_epochs);
-        }
-        if !std::io::stdout().is_terminal() {
-            training = training.renderer(Box::new(Lines::default()));
         }
         let stops = StopsOnSignal::new(watch.interrupter.clone());
         let result = training.launch(Learner::new(classifier, optimizer, schedule));
