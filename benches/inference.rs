@@ -54,6 +54,7 @@ fn main() {
         NetworkName::Vgg11,
         NetworkName::ResNet18,
         NetworkName::MobileNetV2,
+        NetworkName::Base,
     ] {
         for batch in [1, 32] {
             let name = format!("{network}, batch {batch}");

@@ -1,4 +1,4 @@
-"""VGG11 and ResNet-18 for images of 32x32 pixels, as the crate's zoo has them."""
+"""The paper's baseline, VGG11 and ResNet-18 for images of 32x32 pixels, as the crate's zoo has them."""
 
 import torch
 from torch import nn
@@ -6,7 +6,8 @@ from torch import nn
 from layers import dense
 
 CLASSES = 10
-# Filters of each convolution of VGG11; "M" halves the maps.
+# Filters of each convolution of the paper's baseline and of VGG11; "M" halves the maps.
+BASE = [32, "M", 64, "M", 128, "M", 256, "M"]
 VGG11 = [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
 # Filters and first stride of each stage of ResNet-18, which has two blocks.
 RESNET18 = [(64, 1), (128, 2), (256, 2), (512, 2)]
@@ -43,17 +44,29 @@ class Residual(nn.Module):
         return torch.relu_(self.body(maps) + self.shortcut(maps))
 
 
-def vgg11(convolution):
-    """VGG11 of the convolutions that `convolution(channels, filters, kernel, stride, bias)` makes."""
-    layers, channels = [], 3
-    for filters in VGG11:
+def plain(stages, convolution):
+    """Layers one after the other, of the convolutions that `convolution(channels, filters, kernel, stride, bias)`
+    makes."""
+    layers, channels, side = [], 3, 32
+    for filters in stages:
         if filters == "M":
             layers.append(nn.MaxPool2d(2))
+            side //= 2
         else:
             layers.append(ConvNorm(convolution(channels, filters, 3, 1, True), filters))
             layers.append(nn.ReLU(inplace=True))
             channels = filters
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, CLASSES))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * side * side, CLASSES))
+
+
+def base(convolution):
+    """The paper's baseline, see `plain`."""
+    return plain(BASE, convolution)
+
+
+def vgg11(convolution):
+    """VGG11, see `plain`."""
+    return plain(VGG11, convolution)
 
 
 def resnet18(convolution):
@@ -68,7 +81,7 @@ def resnet18(convolution):
     return nn.Sequential(*layers, *head)
 
 
-NETWORKS = {"vgg11": vgg11, "resnet18": resnet18}
+NETWORKS = {"vgg11": vgg11, "resnet18": resnet18, "base": base}
 
 
 def images(batch):
