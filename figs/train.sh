@@ -30,8 +30,8 @@ record() {
         printf '  "machine": "%s, %s",\n  "report": ' "$cpu" "$3"
         sed '2,$s/^/  /' "$4"
         printf '}\n'
-    } >"runs/$1.json"
-    mv "runs/$1.json" "figs/results/$1.json"
+    } >"runs/$1.part"
+    mv "runs/$1.part" "figs/results/$1.json"
     echo "$1"
 }
 
