@@ -55,8 +55,8 @@ const FONT: &str = "sans-serif";
 const MARGIN: f64 = 0.06;
 /// The fraction of the vertical axis that a name in the legend takes.
 const LEGEND: f64 = 0.065;
-/// The colors of Okabe and Ito, which people who are color-blind can tell apart too, and grey.
-const COLORS: [RGBColor; 8] = [
+/// The colors of Okabe and Ito, which people who are color-blind can tell apart too, brown and grey.
+const COLORS: [RGBColor; 9] = [
     RGBColor(0, 0, 0),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
@@ -64,6 +64,7 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(204, 121, 167),
+    RGBColor(120, 70, 20),
     RGBColor(120, 120, 120),
 ];
 

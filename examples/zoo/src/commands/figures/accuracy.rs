@@ -24,7 +24,7 @@ pub(super) fn against_weights(results: &Results, folder: &Path) -> Result<Vec<Pa
         let points = paper.map(|paper| (paper.parameters as f64 / 1e3, paper.cifar10));
         panel.series.push(Series {
             label: "paper, 250 epochs, CIFAR-10 itself".into(),
-            color: 7,
+            color: 8,
             mark: Mark::Circles,
             points: points.collect(),
         });

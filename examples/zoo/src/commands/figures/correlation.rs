@@ -32,8 +32,9 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
         let text = |text: String, at: (i32, i32), size: i32| {
             area.draw(&Text::new(text, at, ("sans-serif", size)))
         };
-        let title =
-            format!("Correlation of the first {SHOWN} filters: white is 0, black is 1 or −1");
+        let title = format!(
+            "Correlation ρ of the first {SHOWN} filters, white 0, black ±1, and the mean of |ρ| off the diagonal"
+        );
         text(title, (GAP, 14), 18)?;
         for (row, (name, label)) in CORRELATED.iter().enumerate() {
             for (column, &layer) in LAYERS.iter().enumerate() {
@@ -44,7 +45,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
                 let top = TITLE + GAP + side * row as i32;
                 let mean = one.mean;
                 text(
-                    format!("{label}, layer {layer}: mean |ρ| {mean:.3}"),
+                    format!("{label}, layer {layer}: {mean:.3}"),
                     (left, top - 16),
                     13,
                 )?;

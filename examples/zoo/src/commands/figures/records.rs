@@ -48,9 +48,10 @@ enum AnyReport {
 
 /// How the convolutions of the runs are, in the order of the figures: a part of the names of results, and
 /// what the figures call it.
-pub(super) const VARIANTS: [(&str, &str); 6] = [
+pub(super) const VARIANTS: [(&str, &str); 7] = [
     ("dense", "dense"),
     ("full", "full"),
+    ("without-loss", "full without the loss"),
     ("low-rank", "rank 10"),
     ("sparse", "sparse 0.25"),
     ("both-sides", "both sides"),
