@@ -5,6 +5,7 @@
 //! - `<!-- check: quick -->`: the commands run here.
 //! - `<!-- check: full -->`: they take minutes, and run by `.ci/documentation`.
 //! - `<!-- check: no: REASON -->`: they do not run.
+//! - `<!-- check: full alone -->`: they run, and what comes next is not what they print.
 //!
 //! Each line of the block of text, or of the table, that comes next in the same section must be in what they
 //! print, in that order; other lines may be between. Words must be equal, and numbers as [`Number::agrees`]
@@ -66,6 +67,7 @@ fn blocks() -> Vec<Block> {
 fn parse(page: &str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut check = None;
+    let mut alone = false;
     // Whether what comes next may be what the last block prints.
     let mut follows = false;
     let mut lines = text.lines().enumerate().peekable();
@@ -73,6 +75,8 @@ fn parse(page: &str, text: &str) -> Vec<Block> {
         let place = format!("{page}:{}", number + 1);
         if let Some(comment) = line.strip_prefix("<!-- check: ") {
             let comment = comment.trim_end_matches("-->").trim();
+            alone = comment.ends_with(" alone");
+            let comment = comment.trim_end_matches(" alone");
             check = Some(match comment.split_once(": ") {
                 None if comment == "quick" => Check::Quick,
                 None if comment == "full" => Check::Full,
@@ -91,7 +95,7 @@ fn parse(page: &str, text: &str) -> Vec<Block> {
                         expected: Vec::new(),
                         place,
                     });
-                    follows = true;
+                    follows = !alone;
                 }
                 "text" if follows => {
                     blocks.last_mut().expect("commands").expected = block;
