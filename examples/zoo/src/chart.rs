@@ -23,7 +23,7 @@ pub(crate) struct Panel {
 
 /// Points of one color.
 pub(crate) struct Series {
-    /// Its name in the legend. A series without a name is not in the legend.
+    /// Its name in the legend.
     pub label: String,
     /// The number of its color.
     pub color: usize,
@@ -78,21 +78,17 @@ pub(crate) fn draw_svg(
     draw: impl FnOnce(&Area<'_>) -> Drawn<()>,
 ) -> Result<(), Error> {
     let mut svg = String::new();
-    let drawn = (|| {
+    let drawn: Drawn<()> = (|| {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE)?;
         draw(&area)?;
         Ok(area.present()?)
     })();
-    let reason = match drawn {
-        Ok(()) => match crate::files::write(path, svg.as_bytes()) {
-            Ok(()) => return Ok(()),
-            Err(error) => error.to_string(),
-        },
-        Err::<(), Box<dyn std::error::Error>>(error) => error.to_string(),
-    };
-    let path = path.into();
-    Err(Error::Figure { path, reason })
+    let written = drawn.and_then(|()| Ok(crate::files::write(path, svg.as_bytes())?));
+    written.map_err(|error| Error::Figure {
+        path: path.into(),
+        reason: error.to_string(),
+    })
 }
 
 /// Draws panels side by side below a title.
@@ -114,8 +110,7 @@ pub(crate) fn draw_panels(path: &Path, title: &str, panels: &[Panel]) -> Result<
 impl Panel {
     /// The ends of the vertical axis, with room for the legend below the points.
     fn with_legend(&self, (low, high): (f64, f64)) -> (f64, f64) {
-        let names = self.series.iter().filter(|series| !series.label.is_empty());
-        (low - (high - low) * LEGEND * names.count() as f64, high)
+        (low - (high - low) * LEGEND * self.series.len() as f64, high)
     }
 
     fn draw(&self, area: &Area<'_>) -> Drawn<()> {
@@ -154,9 +149,6 @@ impl Panel {
                     chart.draw_series(points.into_iter().map(|at| Circle::new(at, 4, open)))?
                 }
             };
-            if series.label.is_empty() {
-                continue;
-            }
             let drawn = drawn.label(&series.label);
             match series.mark {
                 Mark::Line | Mark::Thin => {

@@ -40,7 +40,7 @@ fn figures_and_tables_are_those_of_the_results() {
 }
 
 #[test]
-fn the_guide_and_the_readme_have_the_tables_of_the_results() {
+fn the_guide_has_the_tables_of_the_results() {
     let guide = read(&figs().join("../docs/claims.md"));
     let table = read(&figs().join("results.md"));
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|')).collect();

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::csv;
-use super::records::{Results, Tested, VARIANTS};
+use super::records::{NETWORKS, Results, Tested, VARIANTS};
 use crate::Error;
 use crate::chart::{Mark, Panel, Series, draw_panels};
 use crate::commands::paper::paper_cost;
 use crate::data::DatasetName;
 use crate::models::{NetworkName, Variant};
-
-const NETWORKS: [NetworkName; 2] = [NetworkName::Base, NetworkName::Vgg11];
 
 /// Accuracy against trainable parameters, the paper's networks beside ours.
 pub(super) fn against_weights(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -88,16 +86,7 @@ fn kinds(results: &Results, network: NetworkName) -> Vec<(&'static str, Vec<Test
         .map(|&(variant, label)| (label, results.of(network, DatasetName::Cifar10, variant)))
         .collect();
     let budgets = results.budgets(network).into_iter();
-    let compressed = budgets.filter_map(|(_, record)| {
-        let stage = record.report.compressed()?;
-        Some(Tested {
-            name: &record.name,
-            seed: record.report.seed,
-            epochs: record.report.fine_tuning.epochs,
-            parameters: stage.parameters,
-            accuracy: stage.test_accuracy,
-        })
-    });
+    let compressed = budgets.filter_map(|(_, record)| record.tested());
     kinds.push(("compressed", compressed.collect()));
     kinds
 }

@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::csv;
-use super::records::Results;
+use super::records::{NETWORKS, Results};
 use crate::Error;
 use crate::chart::{Mark, Panel, Series, draw_panels};
-use crate::models::NetworkName;
 
 /// Draws accuracy against the share of the convolutions' weights that is kept.
 pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let [svg, csv] =
         ["svg", "csv"].map(|extension| folder.join(format!("compression.{extension}")));
-    let networks = [NetworkName::Base, NetworkName::Vgg11];
-    let panels = networks.map(|network| {
+    let panels = NETWORKS.map(|network| {
         let budgets = results.budgets(network);
         let stage = |label: &str, color, stage: &str| Series {
             label: label.into(),
@@ -42,7 +40,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
     });
     let title = "Compression of trained networks, CIFAR-10 (a JPEG copy)";
     draw_panels(&svg, title, &panels)?;
-    let rows = networks
+    let rows = NETWORKS
         .into_iter()
         .flat_map(|network| results.budgets(network))
         .flat_map(|(share, record)| {

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use linearconv::{Conv, Inference, correlation_matrix};
 use serde::{Deserialize, Serialize};
 
-use super::records::VARIANTS;
+use super::records::{NETWORKS, VARIANTS};
 use crate::Error;
 use crate::memory::keep_freed_memory;
 use crate::models::{AnyNetwork, IMAGE_SIDE, Layer, Layered as _, Network, NetworkName};
@@ -59,7 +59,6 @@ pub(super) const CORRELATED: [(&str, &str); 3] = [
     ("base-cifar10-full-0", "LinearConv with the loss"),
 ];
 
-const NETWORKS: [NetworkName; 2] = [NetworkName::Base, NetworkName::Vgg11];
 const BUDGETS: [&str; 3] = ["to-0.5", "to-0.35", "to-0.25"];
 const BATCH: usize = 32;
 /// Networks take turns: a pause in which threads fall asleep, and calls in a row, the first of which do not

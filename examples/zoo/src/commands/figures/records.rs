@@ -46,6 +46,9 @@ enum AnyReport {
     Measured(Measured),
 }
 
+/// The networks of the runs, in the order of the figures.
+pub(super) const NETWORKS: [NetworkName; 2] = [NetworkName::Base, NetworkName::Vgg11];
+
 /// How the convolutions of the runs are, in the order of the figures: a part of the names of results, and
 /// what the figures call it.
 pub(super) const VARIANTS: [(&str, &str); 7] = [
@@ -112,19 +115,9 @@ impl Results {
                 accuracy: report.test_accuracy,
             })
         });
-        let compressed = self
-            .compressed
-            .iter()
-            .filter_map(|Record { name, report }| {
-                let stage = report.compressed()?;
-                Some(Tested {
-                    name,
-                    seed: seed(name)?,
-                    epochs: report.fine_tuning.epochs,
-                    parameters: stage.parameters,
-                    accuracy: stage.test_accuracy,
-                })
-            });
+        let compressed = self.compressed.iter();
+        let compressed = compressed.filter(|record| seed(&record.name).is_some());
+        let compressed = compressed.filter_map(Record::tested);
         trained.chain(compressed).collect()
     }
 
@@ -139,6 +132,21 @@ impl Results {
         let mut budgets: Vec<(f64, _)> = budgets.collect();
         budgets.sort_by(|one, other| one.0.total_cmp(&other.0));
         budgets
+    }
+}
+
+impl Record<CompressReport> {
+    /// The small network at its last stage.
+    pub fn tested(&self) -> Option<Tested<'_>> {
+        let Self { name, report } = self;
+        let stage = report.compressed()?;
+        Some(Tested {
+            name,
+            seed: report.seed,
+            epochs: report.fine_tuning.epochs,
+            parameters: stage.parameters,
+            accuracy: stage.test_accuracy,
+        })
     }
 }
 

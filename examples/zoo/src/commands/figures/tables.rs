@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::measured::CORRELATED;
-use super::records::{Results, Tested, VARIANTS};
+use super::records::{NETWORKS, Results, Tested, VARIANTS};
 use crate::Error;
 use crate::commands::paper::{PaperCost, paper_cost};
 use crate::commands::table::{Format, Table};
 use crate::data::DatasetName;
-use crate::models::{NetworkName, Variant};
+use crate::models::Variant;
 
 /// A data set, and the paper's accuracy on it.
 type OnPaper = (DatasetName, fn(&PaperCost) -> f64);
@@ -17,7 +17,6 @@ const DATASETS: [OnPaper; 2] = [
     (DatasetName::Mnist, |paper| paper.mnist),
     (DatasetName::Cifar10, |paper| paper.cifar10),
 ];
-const NETWORKS: [NetworkName; 2] = [NetworkName::Base, NetworkName::Vgg11];
 const MARKDOWN: Format = Format {
     markdown: true,
     csv: false,

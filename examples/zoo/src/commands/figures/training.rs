@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::csv;
-use super::records::{Results, VARIANTS};
+use super::records::{NETWORKS, Results, VARIANTS};
 use crate::Error;
 use crate::chart::{Mark, Panel, Series, draw_panels};
 use crate::models::NetworkName;
@@ -11,7 +11,6 @@ use crate::models::NetworkName;
 /// Draws the accuracy on validation images over the epochs, of the first seed.
 pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let [svg, csv] = ["svg", "csv"].map(|extension| folder.join(format!("training.{extension}")));
-    let networks = [NetworkName::Base, NetworkName::Vgg11];
     let run = |network: NetworkName, variant: &str| {
         let name = format!("{network}-cifar10-{variant}-0");
         results
@@ -19,7 +18,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
             .iter()
             .find(move |record| record.name == name)
     };
-    let panels = networks.map(|network| {
+    let panels = NETWORKS.map(|network| {
         let series = VARIANTS
             .iter()
             .enumerate()
@@ -43,7 +42,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
         }
     });
     draw_panels(&svg, "Training on CIFAR-10 (a JPEG copy)", &panels)?;
-    let runs = networks.into_iter().flat_map(|network| {
+    let runs = NETWORKS.into_iter().flat_map(|network| {
         let variants = VARIANTS.iter();
         variants.filter_map(move |(variant, _)| run(network, variant))
     });
