@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use burn::module::Param;
 use burn::tensor::{Int, Tensor, TensorData};
-use faer::{Mat, MatRef};
+use faer::{Mat, MatMut, MatRef};
 
 use super::choice::Choice;
 use super::combination::{Combination, Product};
@@ -218,11 +218,8 @@ impl<'a> Decomposition<'a> {
         let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
 
         let primary = self.primary(filters, channels);
-        let columns = primary.ncols();
-        let values = (0..m).flat_map(|row| (0..columns).map(move |column| (row, column)));
-        let values: Vec<f64> = values.map(|place| primary[place]).collect();
-        let shape = [m, s, height, width];
-        let primary = Tensor::<4>::from_data(TensorData::new(values, shape), (&device, dtype));
+        let primary = TensorData::new(primary, [m, s, height, width]);
+        let primary = Tensor::<4>::from_data(primary, (&device, dtype));
         let tensor = |matrix: &Mat<f64>| to_tensor(matrix.as_ref(), &device, dtype);
         let Product { row, column } = &filters.coefficients;
         let factors = Factors {
@@ -273,30 +270,34 @@ impl<'a> Decomposition<'a> {
     /// ridge regression adds what the primary channels tell of the lost part of the responses.
     ///
     /// # Shapes
-    /// - output: `[m, s · taps]`
-    fn primary(&self, filters: &Combination, channels: Option<&Combination>) -> Mat<f64> {
-        let taps = self.weighted.taps;
-        let of_all_channels = |tap| &filters.primary * self.weighted.tap(tap);
+    /// - output: `[m, s, taps]`
+    fn primary(&self, filters: &Combination, channels: Option<&Combination>) -> Vec<f64> {
+        let kernel = &self.weighted;
+        let of_all_channels = |tap| &filters.primary * kernel.tap(tap);
         let of_tap = |tap| match channels {
             Some(channels) => of_all_channels(tap) * channels.primary.transpose(),
             None => of_all_channels(tap),
         };
-        let parts: Vec<Mat<f64>> = (0..taps).map(of_tap).collect();
-        let by_taps = |row: usize, column: usize| parts[column % taps][(row, column / taps)];
-        let columns = parts[0].ncols() * taps;
-        let mut primary = Mat::from_fn(filters.primary.nrows(), columns, by_taps);
+        let m = filters.primary.nrows();
+        let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
+        let columns = s * kernel.taps;
+        let mut values = std::vec![0.0; m * columns];
+        let mut primary = MatMut::from_row_major_slice_mut(&mut values, m, columns);
+        interleave(primary.as_mut(), kernel.taps, of_tap);
         if let (Some(responses), Some(channels)) = (&self.responses, channels) {
             let mixing = channels.all_rows();
             let mixed = responses.mixed(&mixing);
             let missing = responses.centred(multiply(responses.patches, |tap| {
-                let difference = of_all_channels(tap) - &parts[tap] * mixing.transpose();
+                let of_all_channels = of_all_channels(tap);
+                let of_primary = &of_all_channels * channels.primary.transpose();
+                let difference = of_all_channels - of_primary * mixing.transpose();
                 difference.transpose().to_owned()
             }));
             if let Some(more) = ridge_regression(&mixed, &missing) {
                 primary += more.transpose();
             }
         }
-        primary
+        values
     }
 
     /// The energy that each number of filters and of channels keeps.
@@ -423,13 +424,7 @@ impl<'a> Responses<'a> {
     fn mixed(&self, mixing: &Mat<f64>) -> Mat<f64> {
         let taps = self.patches.taps;
         let mut all = Mat::zeros(self.patches.rows, mixing.ncols() * taps);
-        for tap in 0..taps {
-            let mixed = self.patches.tap(tap) * mixing;
-            for column in 0..mixing.ncols() {
-                all.col_mut(column * taps + tap)
-                    .copy_from(mixed.col(column));
-            }
-        }
+        interleave(all.as_mut(), taps, |tap| self.patches.tap(tap) * mixing);
         self.centred(all)
     }
 
@@ -480,6 +475,18 @@ fn multiply(patches: &Taps, matrix: impl Fn(usize) -> Mat<f64>) -> Mat<f64> {
         sum += patches.tap(tap) * matrix(tap);
     }
     sum
+}
+
+/// Writes the matrices of all taps, `[rows, columns]`, into one, `[rows, columns · taps]`. Only one of
+/// them is in memory at a time.
+fn interleave(mut all: MatMut<f64>, taps: usize, matrix: impl Fn(usize) -> Mat<f64>) {
+    for tap in 0..taps {
+        let matrix = matrix(tap);
+        for column in 0..matrix.ncols() {
+            let place = column * taps + tap;
+            all.as_mut().col_mut(place).copy_from(matrix.col(column));
+        }
+    }
 }
 
 /// Left singular vectors of the matrix of filters.
