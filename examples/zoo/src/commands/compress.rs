@@ -92,12 +92,13 @@ pub struct CompressArgs {
     #[arg(long, value_enum, default_value = "labels")]
     pub targets: Targets,
 
-    /// Epochs of fine-tuning.
+    /// Epochs of fine-tuning. The correlation loss takes part only if --correlation-weight is given, since
+    /// the primary filters of a fit are independent already.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub fine_tune: usize,
 
     /// The highest learning rate of fine-tuning, as a share of that of training.
-    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.3)]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = 0.1)]
     pub fine_tune_lr: f64,
 
     /// Round the weights of the compressed network to 8 bits, test it, and save it beside the one in
@@ -250,13 +251,14 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let tuning = Recipe {
         epochs: args.fine_tune,
         learning_rate: recipe.learning_rate * args.fine_tune_lr,
+        correlation_weight: training.correlation_weight.unwrap_or(0.0),
         ..recipe.clone()
     };
     let network = if tuning.epochs > 0 {
         let session = Session {
             folder: &folder.join("fine-tuned"),
             recipe: &tuning,
-            // Of any kind but sparse ones, for the correlation loss without pruning.
+            // Of any kind but sparse ones, so that a correlation loss is possible, but not pruning.
             coefficients: Some(CoefficientsConfig::Full),
             finished_epochs: 0,
         };
