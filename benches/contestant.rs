@@ -19,6 +19,16 @@ use serde_json::{Map, Value, json};
 /// Print, as JSON, the multiply-adds of every contestant. Then, for every line of the standard input, which
 /// is the name of a contestant, print the seconds of a few calls in a row.
 #[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    args: Option<Args>,
+
+    /// Passed by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(clap::Args)]
 struct Args {
     #[arg(value_enum)]
     network: NetworkName,
@@ -31,10 +41,6 @@ struct Args {
     /// Print instead how much resident memory this contestant takes, in bytes.
     #[arg(long, value_name = "CONTESTANT")]
     memory: Option<String>,
-
-    /// Passed by `cargo bench`.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,7 +64,10 @@ const REGULARIZED: &str = ", correlation loss";
 type Call = Box<dyn FnMut()>;
 
 fn main() {
-    let args = Args::parse();
+    // `cargo bench` starts every bench.
+    let Some(args) = CommandLine::parse().args else {
+        return println!("benches/pytorch/compare.py starts this program.");
+    };
     linearconv_zoo::keep_freed_memory();
     match &args.memory {
         Some(name) => println!("{}", memory(&args, name)),

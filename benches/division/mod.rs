@@ -79,7 +79,7 @@ pub fn inference(shape: &Shape, cost: &LayerCost, batch: usize, pool: &ThreadPoo
 /// Output pixels that a thread computes together.
 fn unit(shape: &Shape, cost: &LayerCost, pixels: usize, threads: usize) -> usize {
     let width = shape.side.div_ceil(shape.stride);
-    let unit = if width % 2 == 0 {
+    let unit = if width.is_multiple_of(2) {
         2 * width
     } else {
         width * width

@@ -42,10 +42,16 @@ impl Measured {
     }
 }
 
-/// How much memory a call takes at the most; no number on a device with memory of its own.
+/// Calls of which the one with the most memory counts: on a busy machine one thread may do the work of two.
+const CALLS: usize = 3;
+
+/// How much memory a call takes at the most; no number on another device than flex, which may have memory of
+/// its own.
 pub fn bytes(contestant: &mut Contestant, device: &Device) -> f64 {
     match *device == Device::flex() {
-        true => counting::most_of_a_call(contestant) as f64,
+        true => (0..CALLS).fold(0.0, |most, _| {
+            f64::max(most, counting::most_of_a_call(&mut *contestant) as f64)
+        }),
         false => f64::NAN,
     }
 }
@@ -163,7 +169,12 @@ impl Report {
         let (first, others) = names.split_first().expect("columns");
         let first = format!("{first}{of_first}");
         let names = [&[first.as_str()], others].concat();
-        println!("| {unit} | {} |", names.join(" | "));
+        let unit = if unit.is_empty() {
+            ""
+        } else {
+            &format!(" {unit}")
+        };
+        println!("|{unit} | {} |", names.join(" | "));
         println!("|---|{}", "---:|".repeat(names.len()));
     }
 
