@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use linearconv::{Evaluation, Inference};
 use linearconv_zoo::models::{Network, NetworkName};
 use policies::Policy;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Print, as JSON, the multiply-adds of every contestant. Then, for every line of the standard input, which
 /// is the name of a contestant, print the seconds of a few calls in a row.
@@ -77,13 +77,13 @@ fn main() {
 
 fn take_turns(args: &Args) {
     let mut calls: Vec<(String, Call)> = Vec::new();
-    let mut counts = Map::new();
+    let mut counts = Vec::new();
     for (name, policy, regularized) in contestants(args.workload) {
         let (call, multiply_adds) = args.start(policy, regularized);
-        counts.insert(name.clone(), json!(multiply_adds));
+        counts.push((name.clone(), multiply_adds));
         calls.push((name, call));
     }
-    say(&Value::Object(counts));
+    say(&json!(counts));
     for line in io::stdin().lines() {
         let line = line.expect("a line");
         let call = calls.iter_mut().find(|(name, _)| *name == line);

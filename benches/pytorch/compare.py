@@ -131,9 +131,10 @@ def versions(*packages):
 def print_head(about):
     known = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     print(
-        f"{known}; {about['threads']} threads, {about['date']}. Medians of engines that take turns. The\n"
-        f"peak of as many threads is {about['peak GFLOP/s']:.0f} GFLOP/s. Memory is what is resident at the\n"
-        "most while a process of its own runs, beyond what it had once its libraries were loaded."
+        f"{known}; {about['threads']} threads, {about['date']}.\n"
+        f"Medians of engines that take turns. The peak is {about['peak GFLOP/s']:.0f} GFLOP/s. Memory is\n"
+        "what is resident at the most while a process of its own runs, beyond what it had once its\n"
+        "libraries were loaded."
     )
 
 

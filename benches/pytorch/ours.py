@@ -47,7 +47,7 @@ class Program:
             text=True,
         )
         # The multiply-adds of every contestant, by its name in the program.
-        self.multiply_adds = self.answer()
+        self.multiply_adds = dict(self.answer())
 
     def contestants(self):
         return {PREFIX + name: Contestant(self, name) for name in self.multiply_adds}
