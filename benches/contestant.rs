@@ -23,8 +23,8 @@ struct CommandLine {
     #[command(flatten)]
     args: Option<Args>,
 
-    /// Passed by `cargo bench`.
-    #[arg(long, hide = true)]
+    /// Passed by `cargo bench`, and then nothing else.
+    #[arg(long, hide = true, exclusive = true)]
     bench: bool,
 }
 
