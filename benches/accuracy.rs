@@ -1,13 +1,14 @@
 //! How exact the formulations of a layer are: `cargo bench --bench accuracy -- --help`.
 
+mod policies;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use clap::Parser;
-use linearconv::{
-    CoefficientsConfig, Conv, ConvConfig, Inference, LinearConv2dConfig, without_kernel,
-};
+use linearconv::{Conv, Inference, without_kernel};
+use policies::Policy;
 
 /// Print the largest error of each formulation in f32 on flex, divided by the largest output, against
 /// Burn's operations in f64: for 3×3 layers of VGG11, with random weights and images.
@@ -32,13 +33,6 @@ const COUNTS: [usize; 2] = [1, 64];
 
 fn main() {
     Args::parse();
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
-    let both = LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5);
-    let policies = [
-        ("dense", ConvConfig::dense()),
-        ("rank 10", ConvConfig::linear(rank_10)),
-        ("both sides", both.into()),
-    ];
     let columns = [
         "Burn",
         "kernel",
@@ -48,14 +42,14 @@ fn main() {
     println!("| | {} |", columns.join(" | "));
     println!("|---|{}", "---:|".repeat(columns.len()));
     for [channels, filters, side] in LAYERS {
-        for (name, policy) in &policies {
+        for policy in [Policy::Dense, Policy::Rank10, Policy::BothSides] {
             let layer =
                 Conv2dConfig::new([channels, filters], [3, 3]).with_padding(PaddingConfig2d::Same);
-            let conv = policy.with_layer(layer).init(&Device::flex());
+            let conv = policy.everywhere().with_layer(layer).init(&Device::flex());
             let errors = errors(&conv, [channels, side, side]);
             let cells = errors.map(|error| format!("{error:.1e}"));
             println!(
-                "| {channels}-{filters}, {side}x{side}, {name} | {} |",
+                "| {channels}-{filters}, {side}x{side}, {policy} | {} |",
                 cells.join(" | ")
             );
         }

@@ -3,6 +3,7 @@
 
 mod networks;
 mod place;
+mod policies;
 mod timing;
 
 use std::fmt::Write as _;
@@ -16,10 +17,11 @@ use burn::nn::conv::Conv2dConfig;
 use burn::optim::AdamConfig;
 use burn::tensor::{Device, Distribution, Tensor};
 use clap::Parser;
-use linearconv::{CoefficientsConfig, ConvConfig, Evaluation, LinearConv2dConfig};
+use linearconv::{ConvConfig, Evaluation};
 use linearconv_zoo::backend::{DeviceName, DeviceNameParser};
 use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
 use networks::{images, labels, step};
+use policies::Policy;
 use serde_json::{Value, json};
 use timing::{Contestant, medians, open, time};
 
@@ -266,17 +268,11 @@ impl Table {
 
 /// What each column is, every layer replaced where a layer is LinearConv at all.
 fn policies() -> [ConvConfig; 4] {
-    let linear = |coefficients, evaluation| {
-        let config = LinearConv2dConfig::new([0, 0], [0, 0]).with_coefficients(coefficients);
-        config.with_evaluation(evaluation)
-    };
-    let full = CoefficientsConfig::Full;
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
     [
-        ConvConfig::dense(),
-        ConvConfig::Auto(linear(full, Evaluation::Materialized)),
-        ConvConfig::Auto(linear(full, Evaluation::Factored)),
-        ConvConfig::Auto(linear(rank_10, Evaluation::Factored)),
+        Policy::Dense.auto(),
+        Policy::Full.auto_by(Evaluation::Materialized),
+        Policy::Full.auto_by(Evaluation::Factored),
+        Policy::Rank10.auto_by(Evaluation::Factored),
     ]
 }
 

@@ -1,92 +1,114 @@
 //! Networks that are made for inference: `cargo bench --bench inference -- --help`.
 
-#[allow(dead_code, reason = "not every bench trains")]
+mod counting;
 mod networks;
+mod peak;
 mod place;
+mod policies;
+mod report;
 #[allow(dead_code, reason = "it has turns of its own")]
 mod timing;
+mod visits;
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Parser;
-use linearconv::{CoefficientsConfig, ConvConfig, Inference, LinearConv2dConfig};
-use linearconv_zoo::models::{AnyNetwork, Network, NetworkName};
+use linearconv::{Evaluation, Inference};
+use linearconv_zoo::models::{Network, NetworkName};
+use policies::Policy;
+use report::{Columns, Measured, Report, Times, bytes};
+use timing::Contestant;
 
-/// Print the median milliseconds of networks on flex that are made for inference.
+/// Print the median milliseconds of networks on flex that are made for inference, their speeds as shares
+/// of the machine's peak, and their memory.
 ///
 /// Networks take turns as `benches/pytorch/compare.py` has it: a pause, then calls in a row, of which
 /// the first ones do not count.
 #[derive(Parser)]
 struct Args {
+    /// VGG11 in fewer turns.
+    #[arg(long)]
+    quick: bool,
+
     /// Only rows whose name contains TEXT.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
+
+    /// Write everything that was measured to FILE.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 
     /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-const TURNS: usize = 5;
-const PAUSE: Duration = Duration::from_millis(20);
-/// How long a turn takes, and what of it does not count.
-const TURN: Duration = Duration::from_millis(300);
-const WARM_UP: Duration = Duration::from_millis(20);
+const POLICIES: [Policy; 4] = [
+    Policy::Dense,
+    Policy::Full,
+    Policy::Rank10,
+    Policy::BothSides,
+];
 
 fn main() {
     place::enter_root();
     let args = Args::parse();
     linearconv_zoo::keep_freed_memory();
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
-    let both = LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5);
-    let policies = [
-        ("dense", ConvConfig::dense()),
-        ("full", ConvConfig::auto(CoefficientsConfig::Full)),
-        ("rank 10", ConvConfig::auto(rank_10)),
-        ("both sides", ConvConfig::Auto(both)),
-    ];
-    let names = policies.each_ref().map(|(name, _)| *name);
-    println!("| ms | {} |", names.join(" | "));
-    println!("|---|{}", "---:|".repeat(names.len()));
-    for network in [
-        NetworkName::Vgg11,
-        NetworkName::ResNet18,
-        NetworkName::MobileNetV2,
-        NetworkName::Base,
-    ] {
+    let columns = Columns {
+        names: POLICIES.map(|policy| policy.to_string()).into(),
+        device: Device::flex(),
+    };
+    let mut report = Report::new(Times::Milliseconds, vec![columns]);
+    let (networks, turns): (&[NetworkName], _) = match args.quick {
+        true => (&[NetworkName::Vgg11], 3),
+        false => (
+            &[
+                NetworkName::Vgg11,
+                NetworkName::ResNet18,
+                NetworkName::MobileNetV2,
+                NetworkName::Base,
+            ],
+            25,
+        ),
+    };
+    for network in networks {
         for batch in [1, 32] {
             let name = format!("{network}, batch {batch}");
             if name.contains(&args.only) {
-                let init = |(_, conv): &(&str, ConvConfig)| {
-                    networks::init(network, conv.clone(), &Device::flex())
-                };
-                let cells = row(policies.iter().map(init).collect(), batch);
-                println!("| {name} | {} |", cells.join(" | "));
+                report.row(&name, row(*network, batch, turns));
             }
         }
     }
+    report.finish("inference", args.json.as_deref());
 }
 
-/// The medians of networks that take turns.
-fn row(networks: Vec<AnyNetwork>, batch: usize) -> Vec<String> {
-    let images = networks::images(batch, &Device::flex());
-    let networks: Vec<_> = networks.into_iter().map(Inference::new).collect();
-    let mut times = vec![Vec::new(); networks.len()];
-    for _ in 0..TURNS {
+/// Networks that take turns.
+fn row(network: NetworkName, batch: usize, turns: usize) -> Vec<Measured> {
+    let device = Device::flex();
+    let images = networks::images(batch, &device);
+    let networks = POLICIES.map(|policy| networks::init(network, policy.auto(), &device));
+    let counts = networks
+        .each_ref()
+        .map(|network| networks::multiply_adds(network, batch, Evaluation::Auto));
+    let networks = networks.map(Inference::new);
+    let mut times = POLICIES.map(|_| Vec::new());
+    for _ in 0..turns {
         for (network, times) in networks.iter().zip(&mut times) {
-            thread::sleep(PAUSE);
-            let started = Instant::now();
-            while started.elapsed() < TURN {
-                let before = Instant::now();
-                drop(network.forward(images.clone()));
-                if before.duration_since(started) >= WARM_UP {
-                    times.push(before.elapsed().as_secs_f64());
-                }
-            }
+            times.extend(visits::visit(|| drop(network.forward(images.clone()))));
         }
     }
-    let medians = times.into_iter().map(timing::median);
-    medians.map(|time| format!("{:.2}", time * 1e3)).collect()
+    let networks = networks.into_iter().zip(counts).zip(times);
+    networks
+        .map(|((network, multiply_adds), times)| {
+            let images = images.clone();
+            let mut call: Contestant =
+                Box::new(move || timing::time(&Device::flex(), || network.forward(images.clone())));
+            Measured {
+                seconds: timing::median(times),
+                multiply_adds: multiply_adds as f64,
+                bytes: bytes(&mut call, &device),
+            }
+        })
+        .collect()
 }

@@ -2,76 +2,26 @@
 //! MobileNetV2: `cargo bench --bench layer -- --help`.
 
 mod common;
+mod counting;
+mod layers;
+mod peak;
 mod place;
+mod policies;
+mod report;
 mod timing;
 
 use std::time::Duration;
 
 use burn::module::Module;
-use burn::nn::PaddingConfig2d;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::nn::conv::Conv2d;
+use burn::tensor::Device;
 use clap::Parser;
-use common::{Args, Report};
-use linearconv::{
-    CoefficientsConfig, Conv, ConvConfig, Evaluation, LinearConv, LinearConv2dConfig,
-};
-use timing::{Contestant, medians, time};
-
-struct Shape {
-    channels: usize,
-    filters: usize,
-    kernel: usize,
-    stride: usize,
-    /// Of the input.
-    side: usize,
-}
-
-const fn shape(
-    channels: usize,
-    filters: usize,
-    kernel: usize,
-    stride: usize,
-    side: usize,
-) -> Shape {
-    Shape {
-        channels,
-        filters,
-        kernel,
-        stride,
-        side,
-    }
-}
-
-const SHAPES: [Shape; 21] = [
-    // VGG11
-    shape(3, 64, 3, 1, 32),
-    shape(64, 128, 3, 1, 16),
-    shape(128, 256, 3, 1, 8),
-    shape(256, 256, 3, 1, 8),
-    shape(256, 512, 3, 1, 4),
-    shape(512, 512, 3, 1, 4),
-    shape(512, 512, 3, 1, 2),
-    // ResNet-18
-    shape(64, 64, 3, 1, 32),
-    shape(64, 128, 3, 2, 32),
-    shape(128, 128, 3, 1, 16),
-    shape(128, 256, 3, 2, 16),
-    shape(256, 512, 3, 2, 8),
-    shape(64, 128, 1, 2, 32),
-    shape(256, 512, 1, 2, 8),
-    // ResNeXt and deeper ResNets: LinearConv saves a quarter.
-    shape(256, 256, 1, 1, 16),
-    // MobileNetV2
-    shape(24, 144, 1, 1, 32),
-    shape(144, 24, 1, 1, 32),
-    shape(384, 64, 1, 1, 8),
-    shape(160, 960, 1, 1, 4),
-    shape(960, 160, 1, 1, 4),
-    shape(320, 1280, 1, 1, 4),
-];
-/// The rows of a quick run.
-const QUICK: [&str; 3] = ["64-128 3x3, 16x16", "256-256 3x3, 8x8", "512-512 3x3, 2x2"];
+use common::{Args, BESIDE};
+use layers::{SHAPES, Shape, run};
+use linearconv::{CoefficientsConfig, Conv, Evaluation, LinearConv, Pixels};
+use policies::Policy;
+use report::{Measured, bytes};
+use timing::{Contestant, medians};
 
 /// The dense layer as Burn runs it.
 const BASELINE: &str = "Conv2d";
@@ -96,32 +46,6 @@ const COLUMNS: [&str; 11] = [
     "auto / better",
 ];
 
-impl Shape {
-    fn name(&self) -> String {
-        let Self {
-            channels,
-            filters,
-            kernel,
-            stride,
-            side,
-        } = self;
-        let stride = match stride {
-            1 => String::new(),
-            stride => format!("/{stride}"),
-        };
-        format!("{channels}-{filters} {kernel}x{kernel}{stride}, {side}x{side}")
-    }
-
-    fn layer(&self) -> Conv2dConfig {
-        let padding = self.kernel / 2;
-        Conv2dConfig::new([self.channels, self.filters], [self.kernel; 2])
-            .with_stride([self.stride; 2])
-            .with_padding(PaddingConfig2d::Explicit(
-                padding, padding, padding, padding,
-            ))
-    }
-}
-
 fn main() {
     place::enter_root();
     let args = Args::parse();
@@ -131,16 +55,15 @@ fn main() {
         false => (&[1, 16, 64], Duration::from_millis(1000)),
     };
     let beside = args.beside();
-    let mut report = Report::new(&COLUMNS, &args);
+    let mut report = args.report(COLUMNS.map(String::from).into());
     for pass in ["forward", "fwd+bwd"] {
         for &batch in batches {
             for shape in &SHAPES {
                 let name = format!("{}, batch {batch}, {pass}", shape.name());
-                let quick = QUICK.contains(&shape.name().as_str());
-                if name.contains(&args.only) && (quick || !args.quick) {
+                if name.contains(&args.only) && (shape.is_quick() || !args.quick) {
                     let backward = pass == "fwd+bwd";
-                    let seconds = measure(shape, batch, backward, row, &device, beside.as_ref());
-                    report.row(&name, &seconds);
+                    let measured = measure(shape, batch, backward, row, &device, beside.as_ref());
+                    report.row(&name, measured);
                 }
             }
         }
@@ -149,11 +72,18 @@ fn main() {
         });
         report.geometric_mean(&format!("all, {pass}"), |name| name.ends_with(pass));
     }
-    report.finish("layer", &args);
+    report.finish("layer", args.json.as_deref());
 }
 
-/// Seconds of every contestant, then those of the baseline times the ratio of the evaluation that
-/// `Auto` chooses for full coefficients to the better one, then those of the other device.
+/// A layer, how it is computed and where.
+struct Column {
+    conv: Conv,
+    evaluation: Evaluation,
+    device: Device,
+}
+
+/// Every contestant, then the time of the baseline times the ratio of the evaluation that `Auto` chooses for
+/// full coefficients to the better one, then the contestants on the other device.
 fn measure(
     shape: &Shape,
     batch: usize,
@@ -161,107 +91,105 @@ fn measure(
     row: Duration,
     device: &Device,
     beside: Option<&Device>,
-) -> Vec<f64> {
-    let linear = |coefficients, evaluation| {
-        let policy = LinearConv2dConfig::new([0, 0], [0, 0]).with_evaluation(evaluation);
-        ConvConfig::from(policy.with_coefficients(coefficients))
-    };
-    let full = CoefficientsConfig::Full;
-    let rank_10 = CoefficientsConfig::LowRank { rank: 10 };
-    let sparse = CoefficientsConfig::Sparse { sparsity: 0.5 };
-    let autodiff = device.clone().autodiff();
-    let convs = [
-        ConvConfig::dense(),
-        ConvConfig::dense(),
-        linear(full, Evaluation::Factored),
-        linear(full, Evaluation::Materialized),
-        linear(rank_10, Evaluation::Factored),
-        linear(rank_10, Evaluation::Materialized),
-        linear(sparse, Evaluation::Factored),
-        // Half of the filters, of half of the channels.
-        LinearConv2dConfig::new([0, 0], [0, 0])
-            .with_evaluation(Evaluation::Factored)
-            .with_channel_ratio(0.5)
-            .into(),
-    ]
-    .map(|policy| policy.with_layer(shape.layer()).init(&autodiff));
-    let split: Conv2d = shape.layer().init(&autodiff);
-    let split = split.apply_reparameterization(LinearConv::new(full).with_all_layers());
-    let split = Conv::from(split);
-    let convs: Vec<Conv> = convs
-        .into_iter()
-        .chain([split.clone(), split])
-        .map(|conv| if backward { conv } else { conv.valid() })
-        .collect();
+) -> Vec<Measured> {
+    use Evaluation::{Factored, Materialized};
 
-    let size = [batch, shape.channels, shape.side, shape.side];
-    let elsewhere = beside.map(|device| {
-        let autodiff = device.clone().autodiff();
-        let policies = [
-            ConvConfig::dense(),
-            linear(full, Evaluation::Factored),
-            linear(rank_10, Evaluation::Factored),
-        ];
-        let input = Tensor::random(size, Distribution::Default, device);
-        policies.map(|policy| {
-            let conv = policy.with_layer(shape.layer()).init(&autodiff);
-            let conv = if backward { conv } else { conv.valid() };
-            (conv, input.clone())
-        })
-    });
-    let input = Tensor::random(size, Distribution::Default, device);
-    let mut contestants: Vec<Contestant> = convs
+    let column = |policy: Policy, evaluation: Evaluation, device: &Device| Column {
+        conv: policy
+            .everywhere_by(evaluation)
+            .with_layer(shape.layer())
+            .init(&device.clone().autodiff()),
+        evaluation,
+        device: device.clone(),
+    };
+    let mut columns: Vec<Column> = [
+        (Policy::Dense, Factored),
+        (Policy::Dense, Factored),
+        (Policy::Full, Factored),
+        (Policy::Full, Materialized),
+        (Policy::Rank10, Factored),
+        (Policy::Rank10, Materialized),
+        (Policy::Sparse, Factored),
+        (Policy::BothSides, Factored),
+    ]
+    .map(|(policy, evaluation)| column(policy, evaluation, device))
+    .into();
+    let split: Conv2d = shape.layer().init(&device.clone().autodiff());
+    let split =
+        split.apply_reparameterization(LinearConv::new(CoefficientsConfig::Full).with_all_layers());
+    let split = Conv::from(split);
+    columns.extend([Evaluation::Auto, Materialized].map(|evaluation| Column {
+        conv: split.clone(),
+        evaluation,
+        device: device.clone(),
+    }));
+    columns.extend(
+        beside
+            .into_iter()
+            .flat_map(|device| BESIDE.map(|policy| column(policy, Factored, device))),
+    );
+
+    let names = COLUMNS[..COLUMNS.len() - 1]
         .iter()
-        .zip(COLUMNS)
-        .map(|(conv, column)| -> Contestant {
-            let input = input.clone();
-            Box::new(move || match column {
+        .copied()
+        .chain(BESIDE.map(|_| ""));
+    let pixels = Pixels {
+        input: batch * shape.side.pow(2),
+        output: batch * shape.output_plane(),
+    };
+    let auto = columns[2].conv.cost().cheaper(pixels);
+    let passes = if backward { 3 } else { 1 };
+    let multiply_adds: Vec<u64> = columns
+        .iter()
+        .map(|column| passes * column.conv.cost().multiply_adds(column.evaluation, pixels))
+        .collect();
+    let devices: Vec<Device> = columns.iter().map(|column| column.device.clone()).collect();
+    let mut contestants: Vec<Contestant> = columns
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| -> Contestant {
+            let input = shape.input(batch, &column.device);
+            let conv = if backward {
+                column.conv
+            } else {
+                column.conv.valid()
+            };
+            match name {
                 BASELINE | SPLIT_CONV2D => {
-                    run(&input, backward, |input| dense(conv).forward(input))
+                    let conv = dense(conv);
+                    Box::new(move || run(&input, backward, |input| conv.forward(input)))
                 }
-                _ => run(&input, backward, |input| conv.forward(input)),
-            })
+                _ => Box::new(move || run(&input, backward, |input| conv.forward(input))),
+            }
         })
         .collect();
-    for (conv, input) in elsewhere.iter().flatten() {
-        contestants.push(Box::new(move || {
-            run(input, backward, |input| conv.forward(input))
-        }));
-    }
-    let mut seconds = medians(&mut contestants, 7, row);
-    let elsewhere = seconds.split_off(COLUMNS.len() - 1);
-    let [_, _, factored, materialized, ..] = seconds[..] else {
-        unreachable!("one figure for each contestant")
+    let seconds = medians(&mut contestants, 7, row);
+    let mut measured: Vec<Measured> = contestants
+        .iter_mut()
+        .zip(&devices)
+        .zip(seconds.iter().zip(multiply_adds))
+        .map(
+            |((contestant, device), (seconds, multiply_adds))| Measured {
+                seconds: *seconds,
+                multiply_adds: multiply_adds as f64,
+                bytes: bytes(contestant, device),
+            },
+        )
+        .collect();
+    let [factored, materialized] = [seconds[2], seconds[3]];
+    let chosen = if auto == Factored {
+        factored
+    } else {
+        materialized
     };
-    let side = shape.side.div_ceil(shape.stride);
-    let chosen = match convs[2].cost().cheaper(batch * side * side) {
-        Evaluation::Factored => factored,
-        _ => materialized,
-    };
-    seconds.push(seconds[0] * chosen / factored.min(materialized));
-    seconds.extend(elsewhere);
-    seconds
+    let auto = Measured::seconds(seconds[0] * chosen / factored.min(materialized));
+    measured.insert(COLUMNS.len() - 1, auto);
+    measured
 }
 
-fn dense(conv: &Conv) -> &Conv2d {
+fn dense(conv: Conv) -> Conv2d {
     match conv {
         Conv::Dense(conv) => conv,
         _ => unreachable!("the contestant is dense"),
     }
-}
-
-/// The seconds of one pass.
-fn run(input: &Tensor<4>, backward: bool, forward: impl FnOnce(Tensor<4>) -> Tensor<4>) -> f64 {
-    let device = input.device();
-    if !backward {
-        return time(&device, || forward(input.clone()));
-    }
-    // As inside a network, the gradient of the input is needed too.
-    let input = input.clone().autodiff().require_grad();
-    time(&device, || {
-        let gradients = forward(input.clone()).sum().backward();
-        let gradient = input.grad(&gradients);
-        assert!(gradient.is_some());
-        gradient
-    })
 }

@@ -1,6 +1,7 @@
 //! How much memory single layers take beside Burn's `Conv2d`: `cargo bench --bench memory -- --help`.
 
 mod memory_of;
+mod policies;
 mod process;
 
 use burn::module::Module;
@@ -8,7 +9,8 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2dConfig;
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
-use linearconv::{CoefficientsConfig, Conv, ConvConfig, LinearConv2dConfig, without_kernel};
+use linearconv::{Conv, without_kernel};
+use policies::Policy;
 
 /// Print, for layers on flex, the memory in MiB that one pass takes at the most beyond the layer and its
 /// input, and how much of it stays once the results are dropped. Every figure is from a process of its
@@ -58,24 +60,29 @@ const ROWS: [Row; 4] = [
 
 const PASSES: [&str; 2] = ["forward", "fwd+bwd"];
 
-const CONTESTANTS: [&str; 5] = [
-    "Conv2d",
-    "dense, our kernel",
-    "full",
-    "rank 10",
-    "half of filters and channels",
+/// The name of a dense layer by Burn's own operations.
+const BURN: &str = "Conv2d";
+
+const CONTESTANTS: [(&str, Policy); 5] = [
+    (BURN, Policy::Dense),
+    ("dense, our kernel", Policy::Dense),
+    ("full", Policy::Full),
+    ("rank 10", Policy::Rank10),
+    ("both sides", Policy::BothSides),
 ];
 
 fn main() {
     let args = Args::parse();
     if let [row, contestant, pass] = args.measure[..] {
-        return measure(&ROWS[row], contestant, PASSES[pass] == "fwd+bwd");
+        return measure(
+            &ROWS[row],
+            CONTESTANTS[contestant],
+            PASSES[pass] == "fwd+bwd",
+        );
     }
-    println!(
-        "| MiB at the most / that stay | {} |",
-        CONTESTANTS.join(" | ")
-    );
-    println!("|---|{}", "---:|".repeat(CONTESTANTS.len()));
+    let names = CONTESTANTS.map(|(name, _)| name);
+    println!("| MiB at the most / that stay | {} |", names.join(" | "));
+    println!("|---|{}", "---:|".repeat(names.len()));
     for (pass_index, pass) in PASSES.iter().enumerate() {
         for (row_index, row) in ROWS.iter().enumerate() {
             let name = format!("{}, {pass}", row.name);
@@ -88,20 +95,15 @@ fn main() {
     }
 }
 
-fn measure(row: &Row, contestant: usize, backward: bool) {
+fn measure(row: &Row, (name, policy): (&str, Policy), backward: bool) {
     let device = Device::flex();
     let [_, channels, ..] = row.input;
     let layer =
         Conv2dConfig::new([channels, row.filters], row.kernel).with_padding(PaddingConfig2d::Same);
-    let policy = match CONTESTANTS[contestant] {
-        "full" => ConvConfig::linear(CoefficientsConfig::Full),
-        "rank 10" => ConvConfig::linear(CoefficientsConfig::LowRank { rank: 10 }),
-        "half of filters and channels" => LinearConv2dConfig::new([0, 0], [0, 0])
-            .with_channel_ratio(0.5)
-            .into(),
-        _ => ConvConfig::dense(),
-    };
-    let conv = policy.with_layer(layer).init(&device.clone().autodiff());
+    let conv = policy
+        .everywhere()
+        .with_layer(layer)
+        .init(&device.clone().autodiff());
     let conv = if backward { conv } else { conv.valid() };
     // Parameters are lazy, and the first pass of a process starts its threads.
     let side = row.kernel[0].max(row.kernel[1]);
@@ -109,12 +111,12 @@ fn measure(row: &Row, contestant: usize, backward: bool) {
         &conv,
         Tensor::ones([1, channels, side, side], &device),
         backward,
-        contestant,
+        name,
     );
 
     let input = Tensor::ones(row.input, &device);
     let before = memory_of::resident();
-    pass(&conv, input, backward, contestant);
+    pass(&conv, input, backward, name);
     let mebibytes = |bytes: Option<usize>| match (bytes, before) {
         (Some(bytes), Some(before)) => (bytes.saturating_sub(before) >> 20).to_string(),
         _ => "?".into(),
@@ -127,7 +129,7 @@ fn measure(row: &Row, contestant: usize, backward: bool) {
 }
 
 /// One pass, whose results are dropped.
-fn pass(conv: &Conv, input: Tensor<4>, backward: bool, contestant: usize) {
+fn pass(conv: &Conv, input: Tensor<4>, backward: bool, contestant: &str) {
     let work = || match backward {
         false => drop(conv.forward(input.clone())),
         true => {
@@ -135,8 +137,8 @@ fn pass(conv: &Conv, input: Tensor<4>, backward: bool, contestant: usize) {
             drop(conv.forward(input).sum().backward());
         }
     };
-    match CONTESTANTS[contestant] {
-        "Conv2d" => without_kernel(work),
+    match contestant {
+        BURN => without_kernel(work),
         _ => work(),
     }
 }

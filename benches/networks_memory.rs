@@ -2,14 +2,16 @@
 
 mod counting;
 mod networks;
+mod policies;
 mod process;
 
 use burn::module::Module;
 use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use clap::Parser;
-use linearconv::{CoefficientsConfig, ConvConfig, Inference, LinearConv2dConfig, without_kernel};
+use linearconv::{ConvConfig, Inference, without_kernel};
 use linearconv_zoo::models::{Network, NetworkName};
+use policies::Policy;
 
 /// Print the memory in MiB that networks take on flex at the most, weights included: a training step by
 /// Adam, and a single image by a model that is made for inference, the first time and from then on. A
@@ -26,7 +28,7 @@ struct Args {
 }
 
 const NETWORKS: [NetworkName; 2] = [NetworkName::Vgg11, NetworkName::ResNet18];
-const POLICIES: [&str; 3] = ["dense", "rank 10", "both sides"];
+const POLICIES: [Policy; 3] = [Policy::Dense, Policy::Rank10, Policy::BothSides];
 const BATCH: usize = 50;
 
 /// What a process measures.
@@ -39,7 +41,8 @@ const WAYS: [fn(NetworkName, ConvConfig) -> Vec<usize>; 3] = [
 fn main() {
     let args = Args::parse();
     if let [network, policy, way] = args.measure[..] {
-        let bytes = WAYS[way](NETWORKS[network], conv(POLICIES[policy]));
+        counting::start();
+        let bytes = WAYS[way](NETWORKS[network], POLICIES[policy].auto());
         let bytes: Vec<String> = bytes.iter().map(usize::to_string).collect();
         return println!("{}", bytes.join(" "));
     }
@@ -54,7 +57,7 @@ fn main() {
     println!("| MiB | {} |", columns.join(" | "));
     println!("|---|{}", "---:|".repeat(columns.len()));
     for (index, network) in NETWORKS.into_iter().enumerate() {
-        for (policy, name) in POLICIES.into_iter().enumerate() {
+        for (policy, name) in POLICIES.iter().enumerate() {
             let [burns, step] = [0, 1].map(|way| in_a_process([index, policy, way])[0]);
             let of_image = in_a_process([index, policy, 2]);
             let [weights, first, next] = [0, 1, 2].map(|place| of_image[place]);
@@ -67,16 +70,6 @@ fn main() {
                 next as f64 / weights as f64
             );
         }
-    }
-}
-
-fn conv(policy: &str) -> ConvConfig {
-    match policy {
-        "rank 10" => ConvConfig::auto(CoefficientsConfig::LowRank { rank: 10 }),
-        "both sides" => {
-            ConvConfig::Auto(LinearConv2dConfig::new([0, 0], [0, 0]).with_channel_ratio(0.5))
-        }
-        _ => ConvConfig::dense(),
     }
 }
 

@@ -1,21 +1,24 @@
-"""The best that one could use in place of the crate on a processor, for the model bench's networks:
-dense and LinearConv, in PyTorch, ONNX Runtime and OpenVINO.
+"""The crate beside the best that one could use in its place on a processor, for the model bench's networks:
+PyTorch, ONNX Runtime and OpenVINO.
 
     pip install -r requirements.txt
-    python compare.py --network vgg11 --threads 2 --peak
+    python compare.py --network vgg11 --threads 2
 """
 
 import argparse
 import datetime
 import importlib.metadata
 import json
+import tempfile
 
 import torch
 
 import contestants
-from networks import NETWORKS, operations
+import memory
+import ours
+from networks import NETWORKS
 from peak import peak
-from report import table
+from report import counted, table
 from timing import medians
 
 BATCHES = [1, 32]
@@ -27,62 +30,92 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--network", choices=NETWORKS, help="only this one")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rank", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="VGG11 in fewer turns")
-    parser.add_argument("--peak", action="store_true", help="measure the machine's best speed too")
-    parser.add_argument("--json", metavar="FILE", help="write the medians to this file")
+    parser.add_argument("--json", metavar="FILE", help="write everything to this file")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     # Each shape of each network is compiled for itself.
     torch._dynamo.config.recompile_limit = 1000
+    # Waits for the compiler before anything is timed.
+    ours.program()
 
-    peaks = {threads: peak(threads) for threads in sorted({1, args.threads}) if args.peak}
-    names = [args.network] if args.network else ["vgg11"] if args.quick else list(NETWORKS)
-    columns, costs = {}, {}
-    for network in names:
-        measured, cost = measure(network, args)
-        columns |= measured
-        costs |= cost
-
+    best = peak(args.threads)
     about = {
         "date": datetime.date.today().isoformat(),
         "threads": args.threads,
         "versions": versions("torch", "onnxruntime", "openvino"),
-        "peak GFLOP/s by threads": peaks,
+        "peak GFLOP/s": best,
     }
-    print_all(about, table(columns, costs, peaks.get(args.threads)))
+    print_head(about)
+    names = [args.network] if args.network else ["vgg11"] if args.quick else list(NETWORKS)
+    rows = {}
+    for network in names:
+        for workload, measured in workloads(network, args):
+            print(f"\n{workload}\n\n{table(**measured, peak=best)}", flush=True)
+            rows[workload] = measured
     if args.json:
         with open(args.json, "w") as file:
-            json.dump(about | {"ms": columns, "dense operations": costs}, file, indent=2)
+            json.dump(about | {"workloads": rows}, file, indent=2)
             file.write("\n")
 
 
-def measure(network, args):
-    """The milliseconds of everyone by workload, and the operations of a dense network."""
-    models = contestants.models(network, args.rank)
-    to_classify, to_train = operations(network)
-    columns, costs = {}, {}
-    for batch in BATCHES:
-        name = f"{network}, inference, batch {batch}"
-        entrants = contestants.inference(models, batch, args.threads)
-        columns[name] = turns(entrants, 3 if args.quick else 9)
-        costs[name] = to_classify * batch
-    for fused in [True, False]:
-        kind = "fused" if fused else "plain"
-        name = f"{network}, training step, batch {contestants.TRAINING_BATCH}, {kind} Adam"
-        entrants = contestants.training(models, args.rank, fused)
-        times = turns(entrants, 2 if args.quick else 4)
-        reference = contestants.REFERENCE.format(args.rank)
-        times[reference] += (times.pop(contestants.LOSS) - times[reference]) / INTERVAL
-        columns[name] = times
-        costs[name] = to_train * contestants.TRAINING_BATCH
-    return columns, costs
+def workloads(network, args):
+    """The names of the workloads, and of each what `report.table` takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for batch in BATCHES:
+            files = contestants.onnx_files(network, batch, folder)
+            entrants = contestants.inference(network, batch, args.threads, files)
+            measured = measure(network, "inference", batch, entrants, 3 if args.quick else 9, args)
+            measured["memory"] |= memory_to_classify(network, batch, files, args.threads)
+            yield f"{network}, inference, batch {batch}", measured
+    batch = contestants.TRAINING_BATCH
+    entrants = contestants.training(network)
+    measured = measure(network, "training", batch, entrants, 2 if args.quick else 4, args)
+    measured["memory"] |= memory_of_pytorch(network, batch, args.threads, True)
+    yield f"{network}, training step, batch {batch}", measured
 
 
-def turns(entrants, count):
-    """The medians of those who can run, and why the others cannot."""
-    times = medians({name: run for name, run in entrants.items() if callable(run)}, count)
-    return {name: times.get(name, run) for name, run in entrants.items()}
+def measure(network, workload, batch, entrants, turns, args):
+    """The crate and the others take turns."""
+    with ours.Program(network, workload, batch, args.threads) as program:
+        entrants = program.contestants() | entrants
+        times = medians({name: run for name, run in entrants.items() if callable(run)}, turns)
+        # Why the others cannot run.
+        times = {name: times.get(name, run) for name, run in entrants.items()}
+        for name in [name for name in times if name.endswith(contestants.REGULARIZED)]:
+            plain = name.removesuffix(contestants.REGULARIZED)
+            times[plain] += (times.pop(name) - times[plain]) / INTERVAL
+        known = {
+            ours.PREFIX + name: ours.memory(network, workload, batch, args.threads, name)
+            for name in program.multiply_adds
+            if ours.PREFIX + name in times
+        }
+        counts = counted(times, program.multiply_adds)
+    return {"times": times, "multiply_adds": counts, "memory": known}
+
+
+def memory_to_classify(network, batch, files, threads):
+    by_engines = {
+        f"{engine}, {policy}": memory.of_engine(engine, path, batch, threads)
+        for engine in installed(memory.MODULES)
+        for policy, path in files.items()
+    }
+    return by_engines | memory_of_pytorch(network, batch, threads, False)
+
+
+def memory_of_pytorch(network, batch, threads, trains):
+    found = {}
+    for suffix in contestants.LAYOUTS:
+        bytes = memory.of_pytorch(network, contestants.DENSE, batch, threads, trains, suffix != "")
+        found[f"PyTorch, dense, eager{suffix}"] = bytes
+    reference = contestants.REFERENCE
+    bytes = memory.of_pytorch(network, reference, batch, threads, trains, False)
+    return found | {f"PyTorch, {reference}": bytes}
+
+
+def installed(modules):
+    known = versions(*modules.values())
+    return [engine for engine, module in modules.items() if known[module]]
 
 
 def versions(*packages):
@@ -95,20 +128,14 @@ def versions(*packages):
     return found
 
 
-def print_all(about, rows):
+def print_head(about):
     known = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     print(
-        f"{known}; {about['threads']} threads, {about['date']}. Medians in milliseconds; of dense"
+        f"{known}; {about['threads']} threads, {about['date']}.\n"
+        f"Medians of engines that take turns. The peak is {about['peak GFLOP/s']:.0f} GFLOP/s. Memory is\n"
+        "what is resident at the most while a process of its own runs, beyond what it had once its\n"
+        "libraries were loaded."
     )
-    print("networks in parentheses GFLOP/s", end="")
-    peaks = about["peak GFLOP/s by threads"]
-    if peaks:
-        print(", and its share of the peak of as many threads. Peak GFLOP/s:", end="")
-        print(
-            "", ", ".join(f"{value:.0f} by {threads}" for threads, value in peaks.items()), end=""
-        )
-    print(".\n")
-    print(rows)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ In place of one that cannot run here stands the reason, a string.
 
 import copy
 import functools
+import os
 
 import torch
 from torch._inductor import config as inductor
@@ -16,41 +17,54 @@ from layers import auto, correlation_loss, dense, linear
 from networks import CLASSES, images, init
 
 TRAINING_BATCH = 50
+RANK = 10
 LAYOUTS = {"": torch.contiguous_format, ", channels_last": torch.channels_last}
 # The largest difference that is rounding, as a share of the largest logit.
 TOLERANCE = 1e-4
 
 DENSE = "dense"
-REFERENCE = "PyTorch, the reference's way, rank {}"
-# The reference with its correlation loss in every step: what the loss costs, and no row of its own.
-LOSS = "correlation loss"
+REFERENCE = f"the reference's way, rank {RANK}"
+POLICIES = {
+    DENSE: dense,
+    f"rank {RANK}": auto(rank=RANK),
+    "both sides": auto(channel_ratio=0.5),
+    REFERENCE: linear(rank=RANK),
+}
+# How the name of a contestant ends that adds the correlation loss at every step.
+REGULARIZED = ", correlation loss"
 
 
-def models(network, rank):
-    """The networks, by what they are."""
+def model(network, policy):
     torch.manual_seed(0)
-    policies = {
-        DENSE: dense,
-        f"rank {rank}": auto(rank=rank),
-        "both sides": auto(channel_ratio=0.5),
-        REFERENCE.format(rank): linear(rank=rank),
-    }
-    return {name: init(network, convolution) for name, convolution in policies.items()}
+    return init(network, POLICIES[policy])
 
 
-def inference(networks, batch, threads):
+def onnx_files(network, batch, folder):
+    """The paths of the networks as ONNX, by what they are."""
+    paths = {}
+    for policy in POLICIES:
+        if policy != REFERENCE:
+            path = os.path.join(folder, f"{network}, {policy}, {batch}.onnx")
+            with open(path, "wb") as file:
+                file.write(onnx_model(model(network, policy), batch))
+            paths[policy] = path
+    return paths
+
+
+def inference(network, batch, threads, files):
     """Everyone who classifies a batch, each with an answer that has been compared with PyTorch's."""
     inputs = images(batch)
     entries = {}
-    for name, model in networks.items():
+    for policy in POLICIES:
+        found = model(network, policy)
         with torch.no_grad():
-            expected = model(inputs)
-        if name.startswith("PyTorch"):
-            entrants = {name: classify(model, inputs)}
+            expected = found(inputs)
+        if policy == REFERENCE:
+            entrants = {f"PyTorch, {policy}": classify(found, inputs)}
         else:
-            entrants = by_engines(name, onnx_model(model, batch), inputs.numpy(), threads)
-        if name == DENSE:
-            entrants = eager(model, inputs) | compiled(model, inputs) | entrants
+            entrants = by_engines(policy, files[policy], inputs.numpy(), threads)
+        if policy == DENSE:
+            entrants = eager(found, inputs) | compiled(found, inputs) | entrants
         for entrant, run in entrants.items():
             if callable(run):
                 check(entrant, torch.as_tensor(run()), expected)
@@ -106,36 +120,36 @@ def tried(run):
     return run
 
 
-def by_engines(name, onnx, inputs, threads):
+def by_engines(name, path, inputs, threads):
     entrants = {}
     for engine, start in ENGINES.items():
         try:
-            entrants[f"{engine}, {name}"] = functools.partial(start(onnx, threads), inputs)
+            entrants[f"{engine}, {name}"] = functools.partial(start(path, threads), inputs)
         except ImportError as error:
             entrants[f"{engine}, {name}"] = str(error)
     return entrants
 
 
-def training(networks, rank, fused):
-    """Everyone who takes a training step, with the given kind of Adam."""
+def training(network):
+    """Everyone who takes a training step."""
     entrants = {}
     for suffix, layout in LAYOUTS.items():
-        model = copy.deepcopy(networks[DENSE]).to(memory_format=layout)
-        entrants[f"PyTorch, dense, eager{suffix}"] = step(model, fused, layout)
+        found = model(network, DENSE).to(memory_format=layout)
+        entrants[f"PyTorch, dense, eager{suffix}"] = step(found, layout)
     for suffix, layout in LAYOUTS.items():
-        model = torch.compile(copy.deepcopy(networks[DENSE]).to(memory_format=layout))
-        entrants[f"PyTorch, dense, compiled{suffix}"] = tried(step(model, fused, layout))
-    name = REFERENCE.format(rank)
-    entrants[name] = step(copy.deepcopy(networks[name]), fused)
-    entrants[LOSS] = step(copy.deepcopy(networks[name]), fused, regularized=True)
+        fast = torch.compile(model(network, DENSE).to(memory_format=layout))
+        entrants[f"PyTorch, dense, compiled{suffix}"] = tried(step(fast, layout))
+    name = f"PyTorch, {REFERENCE}"
+    entrants[name] = step(model(network, REFERENCE))
+    entrants[name + REGULARIZED] = step(model(network, REFERENCE), regularized=True)
     return entrants
 
 
-def step(model, fused, layout=torch.contiguous_format, regularized=False):
-    """Forward, backward and Adam on the same random images."""
+def step(model, layout=torch.contiguous_format, regularized=False):
+    """Forward, backward and Adam, fused into one kernel, on the same random images."""
     inputs = images(TRAINING_BATCH).contiguous(memory_format=layout)
     labels = torch.arange(TRAINING_BATCH) % CLASSES
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=fused)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     model.train()
 
     def run():

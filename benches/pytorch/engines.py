@@ -1,4 +1,4 @@
-"""Runtimes for ONNX: each makes of a model's bytes a function from images to logits."""
+"""Runtimes for ONNX: each makes of the path of a model a function from images to logits."""
 
 
 def onnx_runtime(model, threads):

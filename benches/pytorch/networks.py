@@ -104,24 +104,3 @@ def init(network, convolution):
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
     return model.eval()
-
-
-def operations(network):
-    """Floating-point operations of a dense network for an image: to classify, and to train with it.
-
-    Two for each multiply-add of a convolution or linear layer. A training step takes two more products
-    of the same size, for the gradients of weights and inputs; nobody needs the gradient of the image.
-    """
-    model, multiply_adds = NETWORKS[network](dense), []
-
-    def count(module, inputs, output):
-        pixels = output[0].numel() // output.shape[1]
-        multiply_adds.append(module.weight.numel() * pixels)
-
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        model.eval()(images(1))
-    inference = 2 * sum(multiply_adds)
-    return inference, 3 * inference - 2 * multiply_adds[0]

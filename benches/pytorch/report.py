@@ -1,51 +1,59 @@
-"""The table."""
+"""The table of a workload."""
+
+from contestants import DENSE
+from ours import PREFIX
+
+ONNX_RUNTIME = "ONNX Runtime, dense"
+PYTORCH = "**PyTorch, dense, the best**"
 
 
-def table(columns, operations, peak):
-    """Markdown: a row for everyone, a column for every workload.
+def table(times, multiply_adds, memory, peak):
+    """Markdown: a row for everyone.
 
-    `columns` has the milliseconds of everyone by workload, or why they are missing; `operations` those
-    of a dense network, for the speed; `peak` the speed of the machine in GFLOP/s, if known.
+    `times` has the milliseconds of everyone, or why they are missing; `multiply_adds` and `memory` those
+    of whom they are known; `peak` is the speed of the machine in GFLOP/s.
     """
-    names = list(dict.fromkeys(name for times in columns.values() for name in times))
-    lines = [cells(["ms", *columns]), "|---" + "|---:" * len(columns) + "|"]
-    notes = {}
+    known = {name: time for name, time in times.items() if not isinstance(time, str)}
+    best = min(
+        (name for name in known if name.startswith("PyTorch, dense")), key=known.get, default=None
+    )
+    anchor = ONNX_RUNTIME if ONNX_RUNTIME in known else best
+    columns = ["", "ms", f"ratio to {anchor}", "GFLOP/s", "of the peak", "MiB"]
+    lines = [cells(columns), "|---" + "|---:" * (len(columns) - 1) + "|"]
 
-    def cell(workload, value, is_dense):
-        if value is None:
-            return ""
-        if isinstance(value, str):
-            number = notes.setdefault(value, len(notes) + 1)
-            return f"not run [{number}]"
-        if not is_dense:
-            return digits(value)
-        speed = operations[workload] / value / 1e6
-        share = f", {speed / peak:.0%}" if peak else ""
-        return f"{digits(value)} ({speed:.0f}{share})"
+    def row(title, name):
+        if name not in known:
+            return cells([title, f"not run: {times[name]}", "–", "–", "–", "–"])
+        time = known[name]
+        ratio = f"{time / known[anchor]:.2f}" if anchor else "–"
+        speed = share = "–"
+        if name in multiply_adds:
+            gflops = 2 * multiply_adds[name] / time / 1e6
+            speed, share = f"{gflops:.0f}", f"{gflops / peak:.0%}"
+        mebibytes = f"{memory[name] / 2**20:.0f}" if name in memory else "–"
+        return cells([title, digits(time), ratio, speed, share, mebibytes])
 
-    def row(title, choose, is_dense):
-        line = [cell(workload, choose(times), is_dense) for workload, times in columns.items()]
-        lines.append(cells([title, *line]))
-
-    for name in names:
-        row(name, lambda times: times.get(name), dense(name))
-    row("**PyTorch, dense, the best**", lambda times: best(times, "PyTorch"), True)
-    row("**dense, the best**", lambda times: best(times, ""), True)
-    lines += [f"\n[{number}] {note}" for note, number in notes.items()]
+    lines += [row(name, name) for name in times]
+    if best:
+        lines.append(row(PYTORCH, best))
     return "\n".join(lines)
 
 
-def dense(name):
-    return ", dense" in name
+def counted(names, multiply_adds):
+    """The multiply-adds of everyone, from those of the crate's networks by what they are.
 
-
-def best(times, engine):
-    known = [
-        value
-        for name, value in times.items()
-        if dense(name) and name.startswith(engine) and not isinstance(value, str)
-    ]
-    return min(known, default=None)
+    A network of another engine has as many. The reference's way builds kernels, and is not counted.
+    """
+    found = {}
+    for name in names:
+        what = name.removeprefix(PREFIX)
+        if name.startswith("PyTorch, dense"):
+            what = DENSE
+        for engine in ("ONNX Runtime, ", "OpenVINO, "):
+            what = what.removeprefix(engine)
+        if what in multiply_adds:
+            found[name] = multiply_adds[what]
+    return found
 
 
 def digits(value):

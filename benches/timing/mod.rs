@@ -21,7 +21,7 @@ pub fn open(name: &DeviceName) -> Device {
 }
 
 /// One way to do what a row measures: does it once and returns the seconds it took.
-pub type Contestant<'a> = Box<dyn FnMut() -> f64 + 'a>;
+pub type Contestant<'a> = Box<dyn FnMut() -> f64 + Send + 'a>;
 
 /// The median seconds of each contestant, all of them taking turns.
 pub fn medians(contestants: &mut [Contestant], turns: usize, row: Duration) -> Vec<f64> {
