@@ -403,6 +403,31 @@ fn a_loaded_network_is_trained_on() {
     assert_eq!(trained.metadata["test_accuracy"], accuracy);
 }
 
+#[test]
+fn a_run_of_a_loaded_network_is_resumed() {
+    let folder = TempDir::new().expect("folder");
+    let out = folder.path().join("run");
+    let go = |flags: &str| {
+        let words = format!("base {flags}");
+        let args = Args::try_parse_from(words.split(' ')).expect("flags");
+        execute(NetworkName::Base, args).expect("trained")
+    };
+    let whole = go(&format!(
+        "--load {} --epochs 2 --train-limit 40 --test-limit 50 --out-dir {}",
+        checkpoint("digits_full.bpk").display(),
+        out.display()
+    ));
+    // As if the run had been killed in its second epoch.
+    fs::remove_file(out.join("report.json")).expect("a report");
+    for part in ["model", "optim", "scheduler"] {
+        fs::remove_file(out.join(format!("checkpoint/{part}-2.bpk"))).expect("a checkpoint");
+    }
+    let resumed = go(&format!("--resume {}", out.display()));
+    assert_eq!(resumed.variant, "loaded");
+    assert_eq!(resumed.epochs[1].valid_loss, whole.epochs[1].valid_loss);
+    assert_eq!(resumed.test_accuracy, whole.test_accuracy);
+}
+
 /// The first entry of such an archive is as long as what Zip64 adds to its end: zip 9.8.2 then takes the
 /// second for the first.
 #[test]
