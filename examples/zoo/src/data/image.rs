@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Tensor};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
 use super::{DatasetName, ImageBatcher, Images, Sample};
 use crate::models::IMAGE_SIDE;
@@ -28,7 +28,7 @@ pub fn read_image(
     })?;
     let normalization = dataset.normalization();
     let side = (IMAGE_SIDE - 2 * normalization.padding) as u32;
-    let image = image.resize_to_fill(side, side, FilterType::Triangle);
+    let image = square(&image).resize_exact(side, side, FilterType::Triangle);
     let pixels = match dataset.channels() {
         1 => image.into_luma8().into_raw(),
         _ => planes(&image.into_rgb8().into_raw()),
@@ -47,10 +47,20 @@ pub fn read_image(
 fn decode(path: &Path) -> image::ImageResult<DynamicImage> {
     let reader = ImageReader::open(path)?.with_guessed_format()?;
     let mut decoder = reader.into_decoder()?;
+    // `from_decoder` allocates what the header claims.
+    Limits::default().reserve(decoder.total_bytes())?;
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// The square in the middle of an image. It is cut out before it is scaled: a narrow image of which the shorter
+/// side is scaled may need more memory than there is.
+fn square(image: &DynamicImage) -> DynamicImage {
+    let (width, height) = (image.width(), image.height());
+    let side = width.min(height);
+    image.crop_imm((width - side) / 2, (height - side) / 2, side, side)
 }
 
 /// Reorders pixels from `[height, width, channels]` to `[channels, height, width]`.

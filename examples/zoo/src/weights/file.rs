@@ -22,6 +22,8 @@ use super::Error;
 pub struct Tensors {
     tensors: BTreeMap<String, burn_pack::Tensor>,
     used: BTreeSet<String>,
+    /// The most bytes that the values of a tensor can have.
+    most_bytes: u64,
     /// The metadata of the file.
     pub metadata: BTreeMap<String, String>,
 }
@@ -32,6 +34,8 @@ const STATES: [&str; 3] = ["model_state_dict.", "state_dict.", "model."];
 const PARALLEL: &str = "module.";
 /// The end of the names of PyTorch's counts of batches, which a network does not need.
 const COUNTER: &str = "num_batches_tracked";
+/// The number of bytes that a byte of a file can stand for at most: deflate does not compress better.
+const DEFLATED: u64 = 1032;
 
 /// Reads the names and shapes of the tensors in a file. Values are read later, when they are used.
 ///
@@ -41,7 +45,9 @@ const COUNTER: &str = "num_batches_tracked";
 /// - [`Error::Damaged`]: the file is damaged, or Python would run code of it.
 pub fn read(path: &Path) -> Result<Tensors, Error> {
     let mut begin = Vec::new();
-    File::open(path)?.take(16).read_to_end(&mut begin)?;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.by_ref().take(16).read_to_end(&mut begin)?;
     let format = match begin.as_slice() {
         [b'N', b'R', b'U', b'B', ..] => Format::Burnpack,
         [_, _, _, _, _, _, _, _, b'{', ..] => Format::SafeTensors,
@@ -57,6 +63,7 @@ pub fn read(path: &Path) -> Result<Tensors, Error> {
     Ok(Tensors {
         tensors: without_prefixes(tensors),
         used: BTreeSet::new(),
+        most_bytes: length.saturating_mul(DEFLATED),
         metadata,
     })
 }
@@ -217,17 +224,20 @@ impl Tensors {
             });
         }
         self.used.insert(name.into());
-        // The reader panics on content that it does not expect.
-        let tensor = self.tensors[name].clone();
-        let data = panic::catch_unwind(AssertUnwindSafe(|| bridge::into_data(tensor)));
-        let data = match data {
-            Ok(data) => data.map_err(|error| error.to_string()),
-            Err(_) => Err("its values cannot be read".into()),
-        };
-        data.map_err(|reason| Error::Damaged {
+        let damaged = |reason: &str| Error::Damaged {
             format: "tensor",
             reason: format!("{name}: {reason}"),
-        })
+        };
+        let tensor = self.tensors[name].clone();
+        // A tensor of PyTorch can repeat one value any number of times.
+        if tensor.byte_len() as u64 > self.most_bytes {
+            return Err(damaged("it has more values than the file can hold"));
+        }
+        // The reader panics on content that it does not expect.
+        match panic::catch_unwind(AssertUnwindSafe(|| bridge::into_data(tensor))) {
+            Ok(data) => data.map_err(|error| damaged(&error.to_string())),
+            Err(_) => Err(damaged("its values cannot be read")),
+        }
     }
 
     /// The values of a tensor as 32-bit floats. The tensor may be in 8 bits.

@@ -1,0 +1,4 @@
+//! Plans and choices.
+#![no_main]
+
+linearconv_fuzz::target!(plan, 1 << 27);

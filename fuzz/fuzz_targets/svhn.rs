@@ -1,0 +1,4 @@
+//! The files of SVHN.
+#![no_main]
+
+linearconv_fuzz::target!(svhn, 1 << 27);
