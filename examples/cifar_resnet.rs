@@ -200,8 +200,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let images = first_images(&*train, CALIBRATION_IMAGES)?;
     let mut sensitivity = Sensitivity::default();
     for share in &args.parameters {
-        let compression =
-            Compression::to_parameters(*share).with_calibration(calibration.clone());
+        let compression = Compression::to_parameters(*share).with_calibration(calibration.clone());
         // What is measured for the first share serves all others.
         let scores = |network: &ResNet| network.forward(images.clone());
         compression.measure(&network, &mut sensitivity, scores, |_| {})?;

@@ -67,8 +67,11 @@ impl Reader {
     }
 }
 
+/// The name of a group of readers, and what makes them.
+type Group = (&'static str, fn() -> Vec<Reader>);
+
 /// All readers, by what they read.
-pub const READERS: [(&str, fn() -> Vec<Reader>); 8] = [
+pub const READERS: [Group; 8] = [
     ("idx", idx),
     ("cifar", cifar),
     ("svhn", svhn),
