@@ -6,11 +6,10 @@ mod peak;
 mod place;
 mod policies;
 mod report;
+mod rows;
 #[allow(dead_code, reason = "it has turns of its own")]
 mod timing;
 mod visits;
-
-use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Parser;
@@ -18,6 +17,7 @@ use linearconv::{Evaluation, Inference};
 use linearconv_zoo::models::{Network, NetworkName};
 use policies::Policy;
 use report::{Columns, Measured, Report, Times, bytes};
+use rows::Rows;
 use timing::Contestant;
 
 /// Print the median milliseconds of networks on flex that are made for inference, their speeds as shares
@@ -27,21 +27,8 @@ use timing::Contestant;
 /// the first ones do not count.
 #[derive(Parser)]
 struct Args {
-    /// VGG11 in fewer turns.
-    #[arg(long)]
-    quick: bool,
-
-    /// Only rows whose name contains TEXT.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    only: String,
-
-    /// Write everything that was measured to FILE.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Passed by `cargo bench`.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    rows: Rows,
 }
 
 const POLICIES: [Policy; 4] = [
@@ -60,7 +47,7 @@ fn main() {
         device: Device::flex(),
     };
     let mut report = Report::new(Times::Milliseconds, vec![columns]);
-    let (networks, turns): (&[NetworkName], _) = match args.quick {
+    let (networks, turns): (&[NetworkName], _) = match args.rows.quick {
         true => (&[NetworkName::Vgg11], 3),
         false => (
             &[
@@ -75,12 +62,12 @@ fn main() {
     for network in networks {
         for batch in [1, 32] {
             let name = format!("{network}, batch {batch}");
-            if name.contains(&args.only) {
+            if args.rows.have(&name) {
                 report.row(&name, row(*network, batch, turns));
             }
         }
     }
-    report.finish("inference", args.json.as_deref());
+    report.finish("inference", &args.rows);
 }
 
 /// Networks that take turns.

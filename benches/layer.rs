@@ -8,6 +8,7 @@ mod peak;
 mod place;
 mod policies;
 mod report;
+mod rows;
 mod timing;
 
 use std::time::Duration;
@@ -50,7 +51,7 @@ fn main() {
     place::enter_root();
     let args = Args::parse();
     let device = args.device();
-    let (batches, row): (&[usize], _) = match args.quick {
+    let (batches, row): (&[usize], _) = match args.rows.quick {
         true => (&[1, 16], Duration::from_millis(300)),
         false => (&[1, 16, 64], Duration::from_millis(1000)),
     };
@@ -60,7 +61,7 @@ fn main() {
         for &batch in batches {
             for shape in &SHAPES {
                 let name = format!("{}, batch {batch}, {pass}", shape.name());
-                if name.contains(&args.only) && (shape.is_quick() || !args.quick) {
+                if args.rows.have(&name) && (shape.is_quick() || !args.rows.quick) {
                     let backward = pass == "fwd+bwd";
                     let measured = measure(shape, batch, backward, row, &device, beside.as_ref());
                     report.row(&name, measured);
@@ -72,7 +73,7 @@ fn main() {
         });
         report.geometric_mean(&format!("all, {pass}"), |name| name.ends_with(pass));
     }
-    report.finish("layer", args.json.as_deref());
+    report.finish("layer", &args.rows);
 }
 
 /// A layer, how it is computed and where.

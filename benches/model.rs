@@ -7,6 +7,7 @@ mod peak;
 mod place;
 mod policies;
 mod report;
+mod rows;
 mod timing;
 
 use std::time::Duration;
@@ -110,7 +111,7 @@ impl Column {
 fn main() {
     place::enter_root();
     let args = Args::parse();
-    let networks: &[NetworkName] = match args.quick {
+    let networks: &[NetworkName] = match args.rows.quick {
         true => &[NetworkName::Vgg11],
         false => &[
             NetworkName::Vgg11,
@@ -125,12 +126,12 @@ fn main() {
     for network in networks {
         for batch in [1, 32] {
             let name = format!("{network}, inference, batch {batch}");
-            if name.contains(&args.only) {
+            if args.rows.have(&name) {
                 report.row(&name, inference(*network, batch, &args, &columns));
             }
         }
         let name = format!("{network}, training step, batch {TRAINING_BATCH}");
-        if name.contains(&args.only) {
+        if args.rows.have(&name) {
             let (measured, overhead) = training(*network, &args, &columns);
             report.row(&name, measured);
             overheads.push(format!("{network} {:.1} %", overhead * 100.0));
@@ -146,7 +147,7 @@ fn main() {
         println!("\nOf a step with rank 10, the correlation loss every 10 batches adds:");
         println!("{}", overheads.join(", "));
     }
-    report.finish("model", args.json.as_deref());
+    report.finish("model", &args.rows);
 }
 
 /// Every contestant that classifies a batch.
@@ -235,7 +236,7 @@ const RANK_10: usize = 2;
 
 /// How many turns a row takes at least, and how long.
 fn effort(args: &Args) -> (usize, Duration) {
-    match args.quick {
+    match args.rows.quick {
         true => (3, Duration::from_millis(500)),
         false => (5, Duration::from_secs(3)),
     }

@@ -4,11 +4,10 @@ mod division;
 mod layers;
 mod place;
 mod policies;
+mod rows;
 #[allow(dead_code, reason = "the device is flex")]
 mod timing;
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use burn::module::Module;
@@ -18,6 +17,7 @@ use layers::{SHAPES, Shape, run};
 use linearconv::Inference;
 use policies::Policy;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use rows::Rows;
 use serde_json::json;
 use timing::{Contestant, medians};
 
@@ -30,21 +30,8 @@ struct Args {
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
     threads: Vec<usize>,
 
-    /// A few rows in less than a minute.
-    #[arg(long)]
-    quick: bool,
-
-    /// Only rows whose name contains TEXT.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    only: String,
-
-    /// Write everything to FILE.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-
-    /// Passed by `cargo bench`.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    rows: Rows,
 }
 
 /// Numbers of threads of the model.
@@ -77,15 +64,15 @@ fn main() {
         for batch in BATCHES {
             for shape in SHAPES
                 .iter()
-                .filter(|shape| shape.is_quick() || !args.quick)
+                .filter(|shape| shape.is_quick() || !args.rows.quick)
             {
                 for policy in POLICIES {
                     let name = format!("{}, batch {batch}, {policy}, {pass}", shape.name());
-                    if !name.contains(&args.only) {
+                    if !args.rows.have(&name) {
                         continue;
                     }
                     let of_training = pass == "training";
-                    let times = times(shape, policy, batch, of_training, &timed, args.quick);
+                    let times = times(shape, policy, batch, of_training, &timed, args.rows.quick);
                     let speedups = speedups(shape, policy, batch, of_training, &model);
                     let faster = times[0] / times[times.len() - 1];
                     let cells = times.iter().map(|time| format!("{:.3}", time * 1e3));
@@ -98,13 +85,8 @@ fn main() {
             }
         }
     }
-    if let Some(path) = &args.json {
-        let report = json!({ "threads": args.threads, "model_threads": MODEL, "rows": rows });
-        if let Err(error) = fs::write(path, format!("{report:#}\n")) {
-            eprintln!("{}: {error}", path.display());
-            std::process::exit(1);
-        }
-    }
+    let report = json!({ "threads": args.threads, "model_threads": MODEL, "rows": rows });
+    args.rows.write(&report);
 }
 
 /// Seconds of the layer by each of the pools.

@@ -1,13 +1,12 @@
 //! The command line of the benches beside Burn's `Conv2d`.
 
-use std::path::PathBuf;
-
 use burn::tensor::Device;
 use clap::Parser;
 use linearconv_zoo::backend::{DeviceName, DeviceNameParser};
 
 use crate::policies::Policy;
 use crate::report::{Columns, Report, Times};
+use crate::rows::Rows;
 use crate::timing::open;
 
 /// Compare LinearConv with Burn's Conv2d: times, speeds as shares of the machine's peak, and memory.
@@ -22,21 +21,8 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", value_parser = DeviceNameParser)]
     pub beside: Option<DeviceName>,
 
-    /// A few rows in less than a minute.
-    #[arg(long)]
-    pub quick: bool,
-
-    /// Only rows whose name contains TEXT.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub only: String,
-
-    /// Write everything that was measured to FILE.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-
-    /// Passed by `cargo bench`.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    pub rows: Rows,
 }
 
 /// What runs on the other device too.

@@ -2,14 +2,12 @@
 
 #![allow(dead_code, reason = "not every bench has every kind of row")]
 
-use std::fs;
-use std::path::Path;
-
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
 use crate::counting;
 use crate::peak::peak;
+use crate::rows::Rows;
 use crate::timing::Contestant;
 
 /// What was measured of a contestant. What is not known has no number.
@@ -135,7 +133,7 @@ impl Report {
 
     /// Measures the peaks once more, in case the machine was busy before, prints the other tables, and
     /// writes everything if a file is asked for.
-    pub fn finish(mut self, bench: &str, path: Option<&Path>) {
+    pub fn finish(mut self, bench: &str, rows: &Rows) {
         for (columns, best) in self.columns.iter().zip(&mut self.peaks) {
             *best = best.max(peak(&columns.device));
         }
@@ -149,9 +147,7 @@ impl Report {
         });
         println!("\nThe most memory of a call, beyond what there was before it:\n");
         self.table("MiB", |measured, _| cell(measured.mebibytes(), 1));
-        if let Some(path) = path {
-            self.write(bench, path);
-        }
+        rows.write(&self.json(bench));
     }
 
     fn names(&self) -> impl Iterator<Item = &String> {
@@ -187,7 +183,7 @@ impl Report {
         }
     }
 
-    fn write(&self, bench: &str, path: &Path) {
+    fn json(&self, bench: &str) -> Value {
         let row = |(name, row): &(String, Vec<Measured>)| {
             let of = |value: &dyn Fn(&Measured) -> f64| row.iter().map(value).collect::<Vec<_>>();
             let gflops = of(&Measured::gflops);
@@ -202,17 +198,13 @@ impl Report {
                 "mebibytes": of(&Measured::mebibytes),
             })
         };
-        let report = json!({
+        json!({
             "bench": bench,
             "columns": self.names().collect::<Vec<_>>(),
             "peak_gflops": self.peaks().collect::<Vec<_>>(),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "geometric_means": self.means,
-        });
-        if let Err(error) = fs::write(path, format!("{report:#}\n")) {
-            eprintln!("{}: {error}", path.display());
-            std::process::exit(1);
-        }
+        })
     }
 }
 
