@@ -207,7 +207,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let compression = compression.with_sensitivity(sensitivity.clone());
         let plan = compression.plan(&network)?;
         println!("\n{plan}");
-        let small = plan.apply(network.clone())?;
+        if std::env::var_os("ALL").is_some() {
+            let small = plan.apply(network.clone())?;
+            report(&format!("plain at {share}"), &small)?;
+            report("normalized", &normalize_again(small, &*train)?.valid())?;
+        }
+        let small = plan.apply_in_turn(network.clone(), |network: &ResNet| {
+            network.forward(images.clone());
+        })?;
         report(&format!("at {share}"), &small)?;
         report("normalized", &normalize_again(small, &*train)?.valid())?;
     }

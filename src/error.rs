@@ -190,6 +190,16 @@ pub enum Error {
         path: String,
     },
 
+    /// Two passes of calibration images were not of the same images.
+    #[error(
+        "{path} has not seen the same images in two passes; run the same batches of images, in the \
+         same order, at each call"
+    )]
+    OtherImages {
+        /// The path of the weight in the model.
+        path: String,
+    },
+
     /// A search for the smallest model has found no model that is accepted.
     #[error("no budget was accepted; these budgets were tried:\n{trials}")]
     NoneAccepted {

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d::{Explicit, Same, Valid};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::activation::relu;
 use burn::tensor::{DType, Tensor};
 use linearconv::{
     Calibration, Choice, CoefficientsConfig, Compression, Conv, Dense, Error, LinearConv, Pixels,
     Plan,
 };
 
-use common::{cast, dense, device, float, norm, tensor, to_vec, tolerances};
+use common::{
+    cast, dense, device, float, norm, relative_error, tensor, to_vec, tolerances, with_values,
+};
 
 const FULL: CoefficientsConfig = CoefficientsConfig::Full;
 
@@ -483,4 +486,95 @@ fn biases_that_a_fit_has_moved_are_trained_as_before() {
             assert!(after.val().grad(&gradients).is_some());
         }
     }
+}
+
+/// A model of five convolutions with activations between them, which a plan without observation compresses
+/// to a choice of filters and channels.
+fn deep() -> (Vec<Conv>, Plan) {
+    let config = Conv2dConfig::new([8, 8], [3, 3]).with_padding(Same);
+    let model: Vec<Conv> = (0..5)
+        .map(|seed| with_values(dense(&config, &device()), seed).into())
+        .collect();
+    let choice = Choice::new(5, FULL).with_primary_channels(6);
+    let plan = chosen(&model, Calibration::new(), choice).expect("a plan");
+    (model, plan)
+}
+
+fn run_with_activations(model: &[Conv], images: Tensor<4>) -> Tensor<4> {
+    model
+        .iter()
+        .fold(images, |maps, conv| relu(conv.forward(maps)))
+}
+
+#[test]
+fn layers_that_are_compressed_in_turn_make_up_for_those_in_front() {
+    let (model, plan) = deep();
+    let images = images(8, 8, 10);
+    let outputs = |model: &[Conv]| to_vec(run_with_activations(model, images.clone()));
+    let mut calibration = Calibration::new();
+    calibration.observe(|| outputs(&model));
+    let expected = outputs(&model);
+    let error = |model: &[Conv]| relative_error(&outputs(model), &expected);
+
+    let choice = plan.layers()[0].choice().expect("a choice");
+    let observed = chosen(&model, calibration, choice).expect("a plan");
+    let apart = error(&observed.apply(model.clone()).expect("a small model"));
+    let run = |model: &Vec<Conv>| drop(outputs(model));
+    let in_turn = error(&plan.apply_in_turn(model, run).expect("a small model"));
+    assert!(in_turn < 0.8 * apart, "{in_turn} in turn, {apart} apart");
+}
+
+/// All pixels are kept, by either observer.
+#[test]
+fn the_first_layer_is_fitted_in_turn_as_it_is_alone() {
+    let model = vec![conv(&Conv2dConfig::new([6, 16], [3, 3]).with_padding(Same))];
+    let images = images(2, 6, 8);
+    let observe = |model: &Vec<Conv>| drop(run(model, images.clone()));
+    let mut calibration = Calibration::new();
+    calibration.observe(|| observe(&model));
+    for choice in [
+        Choice::new(5, FULL),
+        Choice::new(8, CoefficientsConfig::LowRank { rank: 3 }),
+        Choice::new(8, FULL).with_primary_channels(3),
+    ] {
+        let plan = chosen(&model, calibration.clone(), choice).expect("a plan");
+        let alone = plan.apply(model.clone()).expect("a small model");
+        let in_turn = plan.apply_in_turn(model.clone(), observe);
+        let [alone, in_turn] = [alone, in_turn.expect("a small model")]
+            .map(|model| to_vec(run(&model, images.clone())));
+        assert_eq!(in_turn, alone, "{choice:?}");
+    }
+}
+
+#[test]
+fn passes_of_other_images_are_an_error() {
+    let (model, plan) = deep();
+    let mut passes = 0;
+    let error = plan.apply_in_turn(model.clone(), |model: &Vec<Conv>| {
+        passes += 1;
+        run_with_activations(model, images(8, 8, 10) * passes as f64);
+    });
+    assert!(matches!(error, Err(Error::OtherImages { .. })), "{error:?}");
+    let error = plan.apply_in_turn(model, |model: &Vec<Conv>| {
+        passes += 1;
+        run_with_activations(model, images(8, 8, 10 + passes / 4));
+    });
+    assert!(matches!(error, Err(Error::OtherImages { .. })), "{error:?}");
+}
+
+/// Without a `Conv` there is nothing to observe.
+#[test]
+fn layers_that_are_not_observed_are_compressed_in_turn_as_by_apply() {
+    let model = dense(&Conv2dConfig::new([16, 32], [3, 3]), &device());
+    let plan = Compression::to_parameters(0.5)
+        .plan(&model)
+        .expect("a plan");
+    let [apart, in_turn] = [
+        plan.apply(model.clone()),
+        plan.apply_in_turn(model, |model: &Conv2d| {
+            model.forward(images(2, 16, 8));
+        }),
+    ]
+    .map(|model| to_vec(model.expect("a small model").weight.val()));
+    assert_eq!(in_turn, apart);
 }

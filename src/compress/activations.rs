@@ -56,6 +56,8 @@ pub struct Calibration {
     batch: Option<usize>,
     /// Whether no patches are kept.
     sizes_only: bool,
+    /// The only convolution that is observed, with more patches than otherwise.
+    only: Option<ParamId>,
     layers: HashMap<ParamId, Observed>,
 }
 
@@ -84,6 +86,10 @@ struct Sample {
 
 /// Patches that are kept for each filter of a layer: enough to fit the coefficients.
 const PIXELS_PER_FILTER: usize = 8;
+/// Patches that are kept for each value of a filter where one layer alone is observed: enough to fit
+/// the filters. The most patches bound the memory.
+const PIXELS_PER_VALUE: usize = 8;
+const MOST_PIXELS: usize = 8192;
 
 thread_local! {
     static OBSERVER: RefCell<Option<Calibration>> = const { RefCell::new(None) };
@@ -100,6 +106,15 @@ impl Calibration {
     pub fn sizes() -> Self {
         Self {
             sizes_only: true,
+            ..Self::default()
+        }
+    }
+
+    /// An observer of the convolution with this weight alone. It keeps eight patches for each value
+    /// of a filter, up to 8192 patches, and at least as many as other observers keep.
+    pub(super) fn of_one(weight: ParamId) -> Self {
+        Self {
+            only: Some(weight),
             ..Self::default()
         }
     }
@@ -214,6 +229,9 @@ impl Calibration {
         // The first convolution of a forward pass tells the number of images of the batch.
         self.batch.get_or_insert(images);
         let (cost, id) = (conv.cost(), conv.id());
+        if self.only.is_some_and(|only| only != id) {
+            return;
+        }
         let layer = self.layers.entry(id).or_insert(Observed {
             cost,
             pixels: Pixels::default(),
@@ -244,7 +262,11 @@ impl Calibration {
             seen: 0,
             random: Random(0),
         }));
-        sample.add(&view, &data, images, PIXELS_PER_FILTER * filters);
+        let mut most = PIXELS_PER_FILTER * filters;
+        if self.only.is_some() {
+            most = most.max((PIXELS_PER_VALUE * channels * view.taps()).min(MOST_PIXELS));
+        }
+        sample.add(&view, &data, images, most);
     }
 }
 

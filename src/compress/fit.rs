@@ -100,6 +100,9 @@ pub(crate) struct Layer<'a> {
     pub(crate) weight: &'a Tensor<4>,
     /// Patches of the input. Given patches, the fit approximates the outputs, not the filters.
     pub(crate) patches: Option<&'a Taps>,
+    /// The same patches in a network whose layers in front are compressed. The fit then reads these
+    /// patches, and still approximates the outputs for the others. `None`: they are equal.
+    pub(crate) seen: Option<&'a Taps>,
     /// The bias, which can make up for the mean of the lost outputs.
     pub(crate) bias: Option<&'a Tensor<1>>,
     /// The batch normalization that may follow.
@@ -109,6 +112,7 @@ pub(crate) struct Layer<'a> {
 /// The responses of the filters: their outputs on patches of input, without bias.
 struct Responses<'a> {
     patches: &'a Taps,
+    seen: Option<&'a Taps>,
     /// Whether there is a bias, which can make up for a mean. The means are then subtracted.
     centred: bool,
     /// The weight of each filter's error, where the normalization behind the layer is known.
@@ -267,7 +271,9 @@ impl<'a> Decomposition<'a> {
     }
 
     /// `P`: the filters in their basis, for the channels in theirs. Where responses are fitted, a
-    /// ridge regression adds what the primary channels tell of the lost part of the responses.
+    /// ridge regression adds what the primary channels tell of the lost part of the responses, and
+    /// what corrects for the compressed layers in front (asymmetric reconstruction, Zhang et al. 2016,
+    /// [arXiv 1505.06798](https://arxiv.org/abs/1505.06798), section 3.2).
     ///
     /// # Shapes
     /// - output: `[m, s, taps]`
@@ -284,15 +290,19 @@ impl<'a> Decomposition<'a> {
         let mut values = std::vec![0.0; m * columns];
         let mut primary = MatMut::from_row_major_slice_mut(&mut values, m, columns);
         interleave(primary.as_mut(), kernel.taps, of_tap);
-        if let (Some(responses), Some(channels)) = (&self.responses, channels) {
-            let mixing = channels.all_rows();
-            let mixed = responses.mixed(&mixing);
-            let missing = responses.centred(multiply(responses.patches, |tap| {
-                let of_all_channels = of_all_channels(tap);
-                let of_primary = &of_all_channels * channels.primary.transpose();
-                let difference = of_all_channels - of_primary * mixing.transpose();
-                difference.transpose().to_owned()
-            }));
+        if let Some(responses) = &self.responses
+            && (channels.is_some() || responses.seen.is_some())
+        {
+            let mixing = match channels {
+                Some(channels) => channels.all_rows(),
+                None => Mat::identity(kernel.channels, kernel.channels),
+            };
+            let found = |tap| &mixing * of_tap(tap).transpose();
+            let mut missing = multiply(responses.patches, |tap| {
+                of_all_channels(tap).transpose() - found(tap)
+            });
+            responses.add_moved(&mut missing, found);
+            let (mixed, missing) = (responses.mixed(&mixing), responses.centred(missing));
             if let Some(more) = ridge_regression(&mixed, &missing) {
                 primary += more.transpose();
             }
@@ -375,7 +385,7 @@ fn in_order(front: MatRef<f64>, others: MatRef<f64>, order: &[usize]) -> Mat<f64
 impl<'a> Responses<'a> {
     /// # Errors
     /// [`Error::NotFinite`]: a response is infinite or NaN.
-    fn new(layer: &Layer, kernel: &Taps, patches: &'a Taps) -> Result<Self, Error> {
+    fn new(layer: &Layer<'a>, kernel: &Taps, patches: &'a Taps) -> Result<Self, Error> {
         let mut all = multiply(patches, |tap| kernel.tap(tap).transpose().to_owned());
         let finite = |column: &usize| all.col(*column).iter().all(|value| value.is_finite());
         if let Some(filter) = (0..kernel.rows).find(|column| !finite(column)) {
@@ -409,6 +419,7 @@ impl<'a> Responses<'a> {
         triangle.add([all]);
         Ok(Self {
             patches,
+            seen: layer.seen,
             centred,
             weights,
             energy,
@@ -416,15 +427,24 @@ impl<'a> Responses<'a> {
         })
     }
 
-    /// All patches with their channels mixed by a matrix `[channels, mixed]`; centred where the
-    /// responses are centred.
+    /// Adds how much less a product of the patches with a matrix `[channels, columns]` for each tap
+    /// is once the layers in front are compressed.
+    fn add_moved(&self, sum: &mut Mat<f64>, matrix: impl Fn(usize) -> Mat<f64>) {
+        if let Some(seen) = self.seen {
+            *sum += multiply(self.patches, &matrix);
+            *sum -= multiply(seen, matrix);
+        }
+    }
+
+    /// All patches, as the layer will see them, with their channels mixed by a matrix
+    /// `[channels, mixed]`; centred where the responses are centred.
     ///
     /// # Shapes
     /// - output: `[patches, mixed · taps]`
     fn mixed(&self, mixing: &Mat<f64>) -> Mat<f64> {
-        let taps = self.patches.taps;
-        let mut all = Mat::zeros(self.patches.rows, mixing.ncols() * taps);
-        interleave(all.as_mut(), taps, |tap| self.patches.tap(tap) * mixing);
+        let patches = self.seen.unwrap_or(self.patches);
+        let mut all = Mat::zeros(patches.rows, mixing.ncols() * patches.taps);
+        interleave(all.as_mut(), patches.taps, |tap| patches.tap(tap) * mixing);
         self.centred(all)
     }
 
@@ -443,6 +463,7 @@ impl<'a> Responses<'a> {
         let mut lost = multiply(self.patches, |tap| {
             (kernel.tap(tap) - stored.tap(tap)).transpose().to_owned()
         });
+        self.add_moved(&mut lost, |tap| stored.tap(tap).transpose().to_owned());
         let shift = self.centred.then(|| {
             let means = means_of(&lost);
             subtract(&mut lost, &means);

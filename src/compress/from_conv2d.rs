@@ -66,6 +66,7 @@ impl LinearConv2d {
             path: "weight",
             weight: &weight,
             patches: patches.transpose()?.as_ref(),
+            seen: None,
             bias: bias.as_ref(),
             norm: None,
         })?

@@ -14,6 +14,7 @@ use super::choice::Choice;
 use super::fit::{Decomposition, Fit, Layer};
 use super::reparameterization::put_in_place;
 use super::search::{Curve, Unit, loss};
+use super::taps::Taps;
 use super::threads;
 use super::weights::{ConvWeight, OtherLayer, Weights};
 use crate::cost::{Evaluation, LayerCost, Pixels};
@@ -237,10 +238,23 @@ impl PlannedLayer {
         work: impl FnOnce(&Decomposition) -> T,
     ) -> Result<T, Error> {
         let patches = calibration.enough_patches(&self.path, weight.id, self.shape[0])?;
+        self.decomposed_by(weight, patches.as_ref(), None, work)
+    }
+
+    /// The same for these patches, and for what the layer sees in their place once the layers in
+    /// front are compressed.
+    fn decomposed_by<T>(
+        &self,
+        weight: &ConvWeight,
+        patches: Option<&Taps>,
+        seen: Option<&Taps>,
+        work: impl FnOnce(&Decomposition) -> T,
+    ) -> Result<T, Error> {
         let decomposition = Decomposition::new(Layer {
             path: &self.path,
             weight: &weight.value,
-            patches: patches.as_ref(),
+            patches,
+            seen,
             bias: weight.bias.as_ref(),
             norm: weight.norm.as_ref(),
         })?;
@@ -460,6 +474,72 @@ impl Plan {
         });
         let fits: Result<Vec<_>, Error> = fits.into_iter().collect();
         let fits = fits?.into_iter().flatten().collect();
+        Ok(put_in_place(model, &fits))
+    }
+
+    /// As [`apply`](Self::apply), but compresses the layers one after the other, in the order of the
+    /// model. Each layer is fitted to give the outputs of the dense model from the inputs that it gets
+    /// behind the layers which are compressed already. So it makes up for a part of what they lost
+    /// (asymmetric reconstruction, Zhang et al. 2016,
+    /// [arXiv 1505.06798](https://arxiv.org/abs/1505.06798)). The deeper a model is, the more it gains.
+    ///
+    /// `run` runs a model on calibration images, the same images at each call: a few hundred training
+    /// images, without labels. It is called twice for each layer that is compressed, with the dense
+    /// model and with the partly compressed model, both in their validation state. Layers that it does
+    /// not run as a [`Conv`](crate::Conv) are fitted as by `apply`.
+    ///
+    /// ```
+    /// use burn::module::Module;
+    /// use burn::nn::conv::Conv2dConfig;
+    /// use burn::tensor::{Device, Distribution, Tensor, activation::relu};
+    /// use linearconv::{Compression, Conv};
+    ///
+    /// let device = Device::default();
+    /// let conv = |channels| Conv::from(Conv2dConfig::new(channels, [3, 3]).init(&device));
+    /// let model = vec![conv([8, 16]), conv([16, 32])];
+    /// let images = Tensor::random([8, 8, 12, 12], Distribution::Default, &device);
+    ///
+    /// let plan = Compression::to_parameters(0.5).plan(&model).unwrap();
+    /// let small = plan
+    ///     .apply_in_turn(model.clone(), |model: &Vec<Conv>| {
+    ///         model.iter().fold(images.clone(), |x, conv| relu(conv.forward(x)));
+    ///     })
+    ///     .unwrap();
+    /// assert!(small.num_params() < model.num_params());
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`apply`](Self::apply), and:
+    /// - [`Error::OtherImages`]: two calls of `run` have not run the same images.
+    /// - [`Error::TooFewResponses`]: a layer has fewer output pixels than filters.
+    pub fn apply_in_turn<M: Module>(&self, model: M, mut run: impl FnMut(&M)) -> Result<M, Error> {
+        let weights = Weights::of(&model)?;
+        let mut fits = BTreeMap::new();
+        for (layer, choice, weight) in self.chosen(&model, &weights)? {
+            let mut observe = |model: &M| {
+                let mut observer = Calibration::of_one(weight.id);
+                observer.observe(|| run(model));
+                observer.enough_patches(&layer.path, weight.id, layer.shape[0])
+            };
+            let patches = observe(&model)?;
+            let seen = observe(&put_in_place(model.clone(), &fits))?;
+            let fit = match patches.zip(seen) {
+                Some((patches, seen)) => {
+                    let other = || Error::OtherImages {
+                        path: layer.path.clone(),
+                    };
+                    let same = patches.rows == seen.rows && (!fits.is_empty() || patches == seen);
+                    same.then_some(()).ok_or_else(other)?;
+                    let cost = layer.cost_of(&choice)?;
+                    // In front of the first layer nothing has changed.
+                    let seen = Some(&seen).filter(|_| !fits.is_empty());
+                    let fit = |decomposition: &Decomposition| decomposition.fit(&choice, &cost);
+                    Some(layer.decomposed_by(weight, Some(&patches), seen, fit)?)
+                }
+                None => layer.fits(weight, &self.calibration, &[choice])?.pop(),
+            };
+            fits.extend(fit.map(|fit| (layer.path.clone(), fit)));
+        }
         Ok(put_in_place(model, &fits))
     }
 

@@ -222,6 +222,7 @@ impl Reparameterizer for LinearConv {
                 path,
                 weight: &weight,
                 patches: None,
+                seen: None,
                 bias: None,
                 norm: None,
             })?;

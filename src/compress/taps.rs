@@ -8,7 +8,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use faer::Mat;
 
 /// Values of the shape `[rows, channels, taps]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Taps {
     values: Arc<Values>,
     /// A factor for each row.
@@ -19,7 +19,7 @@ pub(crate) struct Taps {
 }
 
 /// Half precision is kept in f32.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Values {
     Single(Vec<f32>),
     Double(Vec<f64>),

@@ -43,9 +43,12 @@ pub fn normalize_again<N: Network>(
     batches: &dyn DataLoader<ImageBatch>,
 ) -> Result<N, Error> {
     let network = network.train();
+    // Burn frees the graph of a forward pass in a backward pass alone. Without gradients there is no graph.
+    // The copy shares the running statistics.
+    let observed = network.clone().no_grad();
     for batch in batches.iter().take(40) {
         let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-        network.forward(batch.images.autodiff());
+        observed.forward(batch.images.autodiff());
     }
     // Burn applies the last update of the statistics in `valid`.
     Ok(network.valid().train())

@@ -79,7 +79,12 @@ pub struct CompressArgs {
     #[arg(long)]
     pub measure: bool,
 
-    /// Training images for --data-aware and --measure.
+    /// Compress one layer after the other. Each is fitted to the outputs of the dense network, behind the
+    /// layers that are compressed already: deep networks lose less.
+    #[arg(long)]
+    pub in_turn: bool,
+
+    /// Training images for --data-aware, --measure and --in-turn.
     #[arg(long, value_name = "N", value_parser = positive, default_value_t = 500)]
     pub calibration_images: usize,
 
@@ -241,7 +246,14 @@ pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     let plan = plan(args, &network, &loaders).map_err(again)?;
     say!("{plan}");
     let teacher = (args.targets == Targets::Dense).then(|| Teacher::new(network.valid()));
-    let mut network = plan.apply(network)?;
+    let mut network = if args.in_turn {
+        let images = first_images(loaders.calibration.as_ref(), args.calibration_images)?;
+        plan.apply_in_turn(network, |network: &AnyNetwork| {
+            network.valid().forward(images.clone());
+        })?
+    } else {
+        plan.apply(network)?
+    };
     let mut accuracy = stage("compressed", &network, network.valid())?;
     if args.normalize {
         network = normalize_again(network, loaders.calibration.as_ref())?;
