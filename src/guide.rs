@@ -55,6 +55,8 @@ macro_rules! page {
         #[cfg_attr(feature = "fit", doc = "[`Compression`]: crate::Compression")]
         #[cfg_attr(feature = "fit", doc = "[`LinearConv`]: crate::LinearConv")]
         #[cfg_attr(feature = "fit", doc = "[`Plan`]: crate::Plan")]
+        #[cfg_attr(feature = "fit", doc = "[`Plan::apply`]: crate::Plan::apply")]
+        #[cfg_attr(feature = "fit", doc = "[`Plan::apply_in_turn`]: crate::Plan::apply_in_turn")]
         #[cfg_attr(feature = "flex", doc = "[`without_kernel`]: crate::without_kernel")]
         ///
         $(#[$attribute])*
