@@ -147,6 +147,7 @@ fn words() -> impl Strategy<Value = Vec<String>> {
         "--search",
         "--data-aware",
         "--measure",
+        "--in-turn",
         "--normalize",
         "--targets",
         "--fine-tune",
