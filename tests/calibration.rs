@@ -326,10 +326,16 @@ fn activations_that_are_not_finite_are_errors() {
         let model = vec![conv(&Conv2dConfig::new([4, 8], [3, 3]))];
         let spoilt = images(2, 4, 6).slice_fill([0..1, 0..1, 2..3, 2..3], value);
         let mut calibration = Calibration::new();
-        calibration.observe(|| run(&model, spoilt));
-        let error = chosen(&model, calibration, Choice::new(4, FULL)).expect_err("not finite");
+        calibration.observe(|| run(&model, spoilt.clone()));
+        let choice = Choice::new(4, FULL);
+        let error = chosen(&model, calibration, choice).expect_err("not finite");
         let path = plan(&model, &Calibration::new()).layers()[0].path().into();
-        assert_eq!(error, Error::NotFinite { path, filter: 0 });
+        let expected = Error::NotFinite { path, filter: 0 };
+        assert_eq!(error, expected);
+        let plan = chosen(&model, Calibration::new(), choice).expect("a plan");
+        let run = |model: &Vec<Conv>| drop(run(model, spoilt.clone()));
+        let error = plan.apply_in_turn(model.clone(), run).err();
+        assert_eq!(error, Some(expected));
     }
 }
 

@@ -386,11 +386,16 @@ impl<'a> Responses<'a> {
     /// # Errors
     /// [`Error::NotFinite`]: a response is infinite or NaN.
     fn new(layer: &Layer<'a>, kernel: &Taps, patches: &'a Taps) -> Result<Self, Error> {
-        let mut all = multiply(patches, |tap| kernel.tap(tap).transpose().to_owned());
-        let finite = |column: &usize| all.col(*column).iter().all(|value| value.is_finite());
-        if let Some(filter) = (0..kernel.rows).find(|column| !finite(column)) {
-            return Err(layer.not_finite(filter));
-        }
+        let answers = |patches: &Taps| {
+            let all = multiply(patches, |tap| kernel.tap(tap).transpose().to_owned());
+            let finite = |column: &usize| all.col(*column).iter().all(|value| value.is_finite());
+            match (0..kernel.rows).find(|column| !finite(column)) {
+                Some(filter) => Err(layer.not_finite(filter)),
+                None => Ok(all),
+            }
+        };
+        layer.seen.map(answers).transpose()?;
+        let mut all = answers(patches)?;
         let energy = all.squared_norm_l2();
         let count = all.nrows();
         let mean = means_of(&all);

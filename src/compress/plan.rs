@@ -525,11 +525,13 @@ impl Plan {
             let seen = observe(&put_in_place(model.clone(), &fits))?;
             let fit = match patches.zip(seen) {
                 Some((patches, seen)) => {
-                    let other = || Error::OtherImages {
-                        path: layer.path.clone(),
-                    };
-                    let same = patches.rows == seen.rows && (!fits.is_empty() || patches == seen);
-                    same.then_some(()).ok_or_else(other)?;
+                    // NaN equals nothing. The fit refuses it.
+                    let finite = patches.first_not_finite().is_none();
+                    let other_values = fits.is_empty() && finite && patches != seen;
+                    if patches.rows != seen.rows || other_values {
+                        let path = layer.path.clone();
+                        return Err(Error::OtherImages { path });
+                    }
                     let cost = layer.cost_of(&choice)?;
                     // In front of the first layer nothing has changed.
                     let seen = Some(&seen).filter(|_| !fits.is_empty());
