@@ -14,13 +14,11 @@ mod pixels;
 #[path = "../../src/flex/threads.rs"]
 mod threads;
 
-use pixels::Pixels;
+use pixels::{Pixels, WORTH_WAKING};
 use threads::{Threads, divide};
 
 /// Rows of a matrix that one thread computes at the least: two vectors of AVX-512.
 const PANEL: usize = 32;
-/// As in `src/flex/packed/pixels.rs`.
-const WORTH_WAKING: usize = 1_000_000;
 /// As in `src/flex/packed/winograd.rs`.
 const WORTH_TRANSFORMING: usize = 256;
 const MOST_VALUES: usize = 1 << 18;

@@ -216,13 +216,9 @@ impl<'a> Decomposition<'a> {
     /// Builds the tensors of a fit, and measures its error.
     fn store(&self, choice: &Choice, filters: &Combination, channels: Option<&Combination>) -> Fit {
         let (kernel, weight) = (&self.kernel, self.layer.weight);
-        let [_, _, height, width] = weight.dims();
         let (device, dtype) = (weight.device(), weight.dtype());
-        let m = filters.primary.nrows();
-        let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
 
         let primary = self.primary(filters, channels);
-        let primary = TensorData::new(primary, [m, s, height, width]);
         let primary = Tensor::<4>::from_data(primary, (&device, dtype));
         let tensor = |matrix: &Mat<f64>| to_tensor(matrix.as_ref(), &device, dtype);
         let Product { row, column } = &filters.coefficients;
@@ -276,8 +272,8 @@ impl<'a> Decomposition<'a> {
     /// [arXiv 1505.06798](https://arxiv.org/abs/1505.06798), section 3.2).
     ///
     /// # Shapes
-    /// - output: `[m, s, taps]`
-    fn primary(&self, filters: &Combination, channels: Option<&Combination>) -> Vec<f64> {
+    /// - output: `[m, s, height, width]`
+    fn primary(&self, filters: &Combination, channels: Option<&Combination>) -> TensorData {
         let kernel = &self.weighted;
         let of_all_channels = |tap| &filters.primary * kernel.tap(tap);
         let of_tap = |tap| match channels {
@@ -286,6 +282,7 @@ impl<'a> Decomposition<'a> {
         };
         let m = filters.primary.nrows();
         let s = channels.map_or(kernel.channels, |channels| channels.primary.nrows());
+        let [_, _, height, width] = self.layer.weight.dims();
         let columns = s * kernel.taps;
         let mut values = std::vec![0.0; m * columns];
         let mut primary = MatMut::from_row_major_slice_mut(&mut values, m, columns);
@@ -307,7 +304,7 @@ impl<'a> Decomposition<'a> {
                 primary += more.transpose();
             }
         }
-        values
+        TensorData::new(values, [m, s, height, width])
     }
 
     /// The energy that each number of filters and of channels keeps.

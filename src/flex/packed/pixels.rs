@@ -10,7 +10,7 @@ const PIXELS: usize = 128;
 /// reads only a part of the weights.
 const FEW_PIXELS: usize = 48;
 /// Multiply-adds below which waking other threads costs more than they save.
-const WORTH_WAKING: usize = 1_000_000;
+pub(super) const WORTH_WAKING: usize = 1_000_000;
 
 /// The sizes of the work on an output, and how it can be divided.
 pub(super) struct Pixels {
