@@ -1,14 +1,15 @@
-//! The networks are as large as those of the reference implementation.
+//! The networks are as large as those of the reference implementation, and begin with useful values.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
-use linearconv::{CoefficientsConfig, ConvConfig, Error, Evaluation};
+use linearconv::{CoefficientsConfig, Conv, ConvConfig, Error, Evaluation};
 use linearconv_zoo::cli::ConvArgs;
 use linearconv_zoo::commands::paper_costs;
 use linearconv_zoo::models::{
-    AllConvConfig, BaseConfig, Costs, Layers, MobileNetV2Config, NetworkConfig, NetworkName,
-    ResNeXtConfig, ResNetConfig, SqueezeNetConfig, Variant, VggConfig, trainable_parameters,
+    AllConvConfig, BaseConfig, Costs, Layer, Layered, Layers, MobileNetV2Config, NetworkConfig,
+    NetworkName, ResNeXtConfig, ResNetConfig, SqueezeNetConfig, Variant, VggConfig,
+    trainable_parameters,
 };
 
 /// A network for RGB images of 10 classes.
@@ -278,4 +279,35 @@ fn no_network_grows_by_default() {
     };
     let full = CoefficientsConfig::Full;
     assert!(mobilenet(ConvConfig::linear(full)) > mobilenet(ConvConfig::dense()));
+}
+
+/// Without normalization, nothing else keeps the maps of AllConv from shrinking. He initialization gives each weight
+/// the mean square 2 / fan-in.
+#[test]
+fn the_primary_filters_of_allconv_have_he_initialization() {
+    let device = Device::flex();
+    for conv in [
+        ConvConfig::linear(CoefficientsConfig::Full),
+        ConvConfig::auto(CoefficientsConfig::LowRank { rank: 2 }),
+    ] {
+        let network = AllConvConfig.try_init(&config(conv), &device);
+        let mut network = network.expect("valid");
+        let mut found = 0;
+        for layer in network.layers() {
+            if let Layer::Conv {
+                conv: Conv::Linear(conv),
+                ..
+            } = layer
+            {
+                let filters = conv.primary.val();
+                let [_, channels, height, width] = filters.dims();
+                let fan_in = (channels * height * width) as f32;
+                let ratio = filters.square().mean().into_scalar::<f32>() * fan_in / 2.0;
+                // The first layer has the fewest weights, 48·27: a standard deviation of 0.025.
+                assert!((ratio - 1.0).abs() < 0.15, "{ratio} of {fan_in} inputs");
+                found += 1;
+            }
+        }
+        assert!(found >= 7, "{found} layers");
+    }
 }

@@ -2,8 +2,10 @@
 //! [arXiv 1412.6806](https://arxiv.org/abs/1412.6806)), made for 32×32 images: convolutions of
 //! stride 2 take the place of pools.
 
+use std::f64::consts::SQRT_2;
+
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
+use burn::nn::{Dropout, DropoutConfig, Initializer};
 use burn::tensor::{Device, Tensor};
 use linearconv::{Conv, ConvConfig, Epilogue, Error};
 
@@ -31,11 +33,12 @@ impl AllConvConfig {
     /// # Errors
     /// The errors of [`ConvConfig::try_init`].
     pub fn try_init(self, config: &NetworkConfig, device: &Device) -> Result<AllConv, Error> {
+        let policy = with_he_initialization(config.conv.clone());
         let mut channels = config.channels;
         let mut conv = |&(filters, kernel, stride): &Filters| {
             let layer = layer([channels, filters], kernel, stride);
             channels = filters;
-            config.conv.with_layer(layer).try_init(device)
+            policy.with_layer(layer).try_init(device)
         };
         let stages = STAGES
             .iter()
@@ -53,6 +56,19 @@ impl AllConvConfig {
             classifier: classifier.try_init(device)?,
         })
     }
+}
+
+/// The policy with He initialization of the primary filters (He et al. 2015,
+/// [arXiv 1502.01852](https://arxiv.org/abs/1502.01852)). Without normalization, and with the initial values
+/// of [`LinearConv2dConfig`](linearconv::LinearConv2dConfig), the maps shrink from layer to layer, and the network does not begin to learn.
+fn with_he_initialization(mut policy: ConvConfig) -> ConvConfig {
+    if let ConvConfig::Linear(policy) | ConvConfig::Auto(policy) = &mut policy {
+        policy.initializer = Initializer::KaimingUniform {
+            gain: SQRT_2,
+            fan_out_only: false,
+        };
+    }
+    policy
 }
 
 /// The all-convolutional network; created by [`AllConvConfig`].

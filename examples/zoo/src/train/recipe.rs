@@ -149,6 +149,7 @@ impl Recipe {
             (DatasetName::MnistMini, Base) => (3, 50, None),
             (DatasetName::MnistMini, SqueezeNet) => (2, 32, None),
             (DatasetName::MnistMini, Vgg11) => (1, 50, None),
+            (DatasetName::MnistMini, AllConv) => (6, 20, Some(2000)),
             (DatasetName::MnistMini, _) => (1, 20, Some(2000)),
             _ => (30, paper.batch_size, None),
         };
