@@ -8,11 +8,11 @@ mod visits;
 
 use std::io::{self, Write};
 
-use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use linearconv::{Evaluation, Inference};
 use linearconv_zoo::models::{Network, NetworkName};
+use linearconv_zoo::train::OnePassAdam;
 use policies::Policy;
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ impl Args {
                 let labels = networks::labels(batch, &device);
                 let network = networks::init(network, policy.auto(), &device);
                 let count = networks::multiply_adds_to_train(&network, batch, evaluation);
-                let mut trainer = Some((network, AdamConfig::new().init()));
+                let mut trainer = Some((network, OnePassAdam::init(1e-5)));
                 let call = move || {
                     let (network, optimizer) = trainer.take().expect("put back after each step");
                     trainer = Some(networks::step(

@@ -5,7 +5,8 @@ import time
 
 # Threads of one engine that wait for work would slow the next engine: until they sleep, nothing runs.
 PAUSE = 0.02
-# A visit is so long, or one call. Calls that begin at its start are not counted, if others are.
+# A visit is at least so long. Calls are counted that begin after the settling: the
+# first calls after a pause find cold caches, and threads that sleep.
 VISIT = 0.06
 SETTLING = 0.02
 
@@ -23,19 +24,19 @@ def medians(contestants, turns):
 
 
 def visit(run):
-    """The seconds of calls in a row, those of the first few left out."""
+    """The seconds of calls in a row, those of the first few left out. One call at least is counted."""
     if hasattr(run, "visit"):
         return run.visit()
     time.sleep(PAUSE)
-    calls = []
-    began = end = time.perf_counter()
-    while end - began < VISIT:
-        start = end
+    settled = []
+    began = time.perf_counter()
+    while True:
+        start = time.perf_counter() - began
+        if start >= VISIT and settled:
+            return settled
         run()
-        end = time.perf_counter()
-        calls.append((start - began, end - start))
-    settled = [seconds for start, seconds in calls if start >= SETTLING]
-    return settled or [calls[-1][1]]
+        if start >= SETTLING:
+            settled.append(time.perf_counter() - began - start)
 
 
 def shortest(run, seconds):

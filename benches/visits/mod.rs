@@ -5,27 +5,24 @@ use std::time::{Duration, Instant};
 
 /// Threads of the one before that wait for work would slow the next one: until they sleep, nothing runs.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A visit is so long, or one call. Calls that begin at its start are not counted, if others are.
+/// A visit is at least so long. Calls are counted that begin after the settling: the
+/// first calls after a pause find cold caches, and threads that sleep.
 const VISIT: Duration = Duration::from_millis(60);
 const SETTLING: Duration = Duration::from_millis(20);
 
-/// The seconds of calls in a row, those of the first few left out.
+/// The seconds of calls in a row, those of the first few left out. One call at least is counted.
 pub fn visit(mut work: impl FnMut()) -> Vec<f64> {
     thread::sleep(PAUSE);
-    let mut calls = Vec::new();
+    let mut settled = Vec::new();
     let started = Instant::now();
-    while calls.is_empty() || started.elapsed() < VISIT {
-        let before = Instant::now();
+    loop {
+        let start = started.elapsed();
+        if start >= VISIT && !settled.is_empty() {
+            return settled;
+        }
         work();
-        calls.push((
-            before.duration_since(started),
-            before.elapsed().as_secs_f64(),
-        ));
-    }
-    let settled = calls.iter().filter(|(start, _)| *start >= SETTLING);
-    let settled: Vec<f64> = settled.map(|(_, seconds)| *seconds).collect();
-    match settled.is_empty() {
-        true => vec![calls[calls.len() - 1].1],
-        false => settled,
+        if start >= SETTLING {
+            settled.push((started.elapsed() - start).as_secs_f64());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Training by burn-train, after a recipe.
 
+mod adam;
 mod answers;
 mod divergence;
 mod epoch;
@@ -11,6 +12,7 @@ mod saving;
 mod session;
 mod training;
 
+pub use adam::OnePassAdam;
 pub use divergence::Diverged;
 pub use epoch::Epoch;
 pub use recipe::{PruningSchedule, Recipe, RecipeName, Schedule};

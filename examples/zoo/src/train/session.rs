@@ -10,13 +10,14 @@ use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
 use burn::lr_scheduler::{LrSchedulerConfig, LrSchedulerRecord};
 use burn::module::Module;
-use burn::optim::{AdamConfig, OptimizerRecord};
+use burn::optim::OptimizerRecord;
 use burn::store::{ModuleRecord, RecordError};
 use burn::train::checkpoint::CheckpointerError;
 use burn::train::metric::Metric;
 use burn::train::{Learner, LearningResult, SupervisedTraining, TrainingError};
 use linearconv::CoefficientsConfig;
 
+use super::adam::OnePassAdam;
 use super::answers::{ImageMean, Reads};
 use super::divergence::Watch;
 use super::epoch::Epoch;
@@ -81,7 +82,7 @@ impl Session<'_> {
         .with_teacher(teacher);
         let schedule = learning_rates(recipe, steps_per_epoch).map_err(Error::Recipe)?;
         // PyTorch's default for epsilon, as in the reference implementation. Burn's default is larger.
-        let optimizer = AdamConfig::new().with_epsilon(1e-8).init();
+        let optimizer = OnePassAdam::init(1e-8);
 
         let reads = Reads::default();
         let times = StepTimes::new(reads.clone(), workplace.devices.len());
@@ -239,7 +240,7 @@ mod tests {
     use burn::module::{ModuleVisitor, Param};
     use burn::nn::conv::Conv2dConfig;
     use burn::nn::{Linear, LinearConfig};
-    use burn::optim::{GradientsAccumulator, GradientsParams};
+    use burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams};
     use burn::tensor::activation::relu;
     use burn::tensor::{Device, Tensor};
     use burn::train::TrainStep;
