@@ -23,8 +23,8 @@ use crate::train::{Recipe, Session, Teacher, accuracy, save_weights};
 use crate::weights::Metadata;
 use crate::weights::export::make_dense;
 
-/// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it with
-/// the correlation loss, make it dense again, and test it at each stage.
+/// Train a dense network, or load one, compress its convolutions under a budget, fine-tune it, make
+/// it dense again, and test it at each stage.
 #[derive(Parser, Clone, Debug)]
 #[command(allow_negative_numbers = true)]
 pub struct CompressArgs {
