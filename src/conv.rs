@@ -114,9 +114,11 @@ impl ConvConfig {
     /// Initializes the layer, or returns what is wrong with its configuration.
     ///
     /// # Errors
-    /// - LinearConv: those of [`LinearConv2dConfig::try_init`].
+    /// - LinearConv: the errors of [`LinearConv2dConfig::try_init`].
     /// - Dense: [`Error::ZeroSize`] and [`Error::Groups`]. Burn's `Conv2dConfig::init` would panic,
     ///   or build a layer that cannot run.
+    /// - Auto: the errors of [`LinearConv2dConfig::cost`]. A layer that is only too narrow is no
+    ///   error, and stays dense.
     pub fn try_init(&self, device: &Device) -> Result<Conv, Error> {
         match self {
             Self::Dense(config) => {

@@ -11,8 +11,8 @@ use crate::coefficients::{REPARAMETERIZATION, is_coefficient_matrix, rows};
 ///
 /// The correlation of a constant row is not defined. This function returns 0 for a constant row and
 /// any other row. A row that is constant up to rounding counts as constant. Values and gradients are
-/// finite for every finite input. The output has the type of the input. Half precision is computed
-/// in f32, and rounded at the end.
+/// finite if each value of the input is 0 or has a magnitude from 10⁻²⁵ to 10³⁰. The output has the
+/// type of the input. Half precision is computed in f32, and rounded at the end.
 ///
 /// # Shapes
 /// - rows: `[m, length]`

@@ -19,10 +19,11 @@ use crate::flex::epilogue;
 /// 3. ReLU,
 /// 4. max pooling.
 ///
-/// Each step is optional. The result is the same as that of the layers one after the other, up to
-/// rounding. On Burn's flex backend with the feature `flex`, in f32 and f64, the steps are one
-/// operation. The operation reads the memory fewer times than the layers, and keeps less memory for
-/// the backward pass. CUTLASS and cuDNN use the name "epilogue" for such steps.
+/// Each step is optional. The layers, one after the other, give the same result up to rounding. On
+/// Burn's flex backend with the feature `flex`, in f32 and f64, the steps are one operation. The
+/// operation reads the memory fewer times than the layers, and keeps less memory for the backward
+/// pass. A pool with padding, dilation, ceil mode or overlapping windows is a second operation.
+/// CUTLASS and cuDNN use the name "epilogue" for such steps.
 ///
 /// # Example
 /// ```

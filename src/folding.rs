@@ -35,7 +35,7 @@ impl Conv {
     ///
     /// The formulas for `W'` and `bias'` are from Jacob et al. 2018
     /// ([arXiv 1712.05877](https://arxiv.org/abs/1712.05877), section 3.2). The other formulas follow
-    /// from `diag(h) · cat(P, A·P) = cat(P', A'·P')`. The running statistics are those of
+    /// from `diag(h) · cat(P, A·P) = cat(P', A'·P')`. The formulas use the running statistics of
     /// `norm.valid()`.
     ///
     /// The kind of the layer, the shapes of its parameters and its evaluation do not change. There are

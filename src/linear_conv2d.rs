@@ -16,7 +16,7 @@ use crate::error::Error;
 ///
 /// It has the fields, builders and defaults of Burn's
 /// [`Conv2dConfig`](burn::nn::conv::Conv2dConfig), and the fields that LinearConv adds. Only the
-/// initial values of the parameters differ: they are those of the paper's reference implementation.
+/// initial values of the parameters differ: they follow the paper's reference implementation.
 #[derive(Config, Debug)]
 pub struct LinearConv2dConfig {
     /// The numbers of channels, `[channels_in, channels_out]`.
@@ -83,7 +83,7 @@ impl LinearConv2dConfig {
     /// Initializes a new [`LinearConv2d`], or returns what is wrong with the configuration.
     ///
     /// # Errors
-    /// - [`Error::ZeroSize`], [`Error::Groups`]: the sizes are not those of a convolution.
+    /// - [`Error::ZeroSize`], [`Error::Groups`]: no convolution has these sizes.
     /// - [`Error::PrimaryRatio`]: the ratio is outside `(0, 1)`, or leaves no primary or no secondary
     ///   filter.
     /// - [`Error::ChannelRatio`]: the ratio is outside `(0, 1]`, or leaves no primary channel.
@@ -288,8 +288,8 @@ impl LinearConv2d {
     /// - the input with its padding is smaller than the kernel.
     /// - the bias or the [`order`](Self::order) has another length than the number of filters.
     /// - the order names a filter that does not exist. This is checked on the flex backend only.
-    /// - the evaluation is [`Evaluation::Factored`], and there are several groups. The message is
-    ///   that of [`Error::FactoredGroups`].
+    /// - the evaluation is [`Evaluation::Factored`], and there are several groups. The panic
+    ///   has the message of [`Error::FactoredGroups`].
     ///
     /// # Example
     /// ```

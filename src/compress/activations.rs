@@ -252,7 +252,7 @@ impl Calibration {
         let [filters, channels, ..] = conv.weight.lazy_shape().dims::<4>();
         let (dtype, patch) = (data.dtype(), [channels, view.taps()]);
         let like = |sample: &Sample| (sample.dtype, sample.patch) == (dtype, patch);
-        // A layer of another shape or type than before starts a new sample.
+        // Patches of another shape or type than before start a new sample.
         let sample = layer.sample.take().filter(like);
         let sample = layer.sample.insert(sample.unwrap_or_else(|| Sample {
             bytes: Arc::default(),

@@ -102,8 +102,8 @@ impl Compression {
 
     /// These choices, by the path of each weight. All other layers stay dense.
     ///
-    /// A compressed model has other parameters than the dense one. Its weights therefore load only
-    /// into a model that was compressed in the same way: a new model, by the
+    /// A compressed model has other parameters than the dense model. Its weights therefore load
+    /// only into a model that was compressed in the same way: a new model, by the
     /// [choices](Plan::choices) of the old plan.
     ///
     /// ```

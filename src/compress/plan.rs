@@ -84,7 +84,7 @@ pub enum Dense {
     /// Each filter has one input channel, as in a depthwise convolution.
     OneChannel,
     /// The convolution has several groups: filters of different groups read different channels, so
-    /// none can combine others.
+    /// no filter can combine filters of other groups.
     Grouped,
     /// The number of groups is not known: the model's `Debug` does not print it, and no calibration
     /// has observed the layer.
@@ -367,6 +367,8 @@ impl Plan {
     /// - [`Error::OtherModel`]: there is no layer at the path.
     /// - [`Error::Primary`], [`Error::PrimaryChannels`], [`Error::Rank`], …: the layer cannot have
     ///   the choice.
+    /// - [`Error::TooFewResponses`]: the layer has fewer calibration patches than filters.
+    /// - [`Error::NotFinite`]: a weight or an output on the calibration images is infinite or NaN.
     ///
     /// After an error the plan is as it was before.
     pub fn choose(&mut self, path: &str, choice: Option<Choice>) -> Result<(), Error> {
@@ -485,8 +487,9 @@ impl Plan {
     ///
     /// `run` runs a model on calibration images, the same images at each call: a few hundred training
     /// images, without labels. It is called twice for each layer that is compressed, with the dense
-    /// model and with the partly compressed model, both in their validation state. Layers that it does
-    /// not run as a [`Conv`](crate::Conv) are fitted as by `apply`.
+    /// model and with the partly compressed model. On a device with autodiff, `run` should run
+    /// [`model.valid()`](Module::valid), so that a batch normalization uses its running statistics.
+    /// Layers that `run` does not run as a [`Conv`](crate::Conv) are fitted as by `apply`.
     ///
     /// ```
     /// use burn::module::Module;

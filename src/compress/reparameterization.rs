@@ -121,9 +121,9 @@ impl LinearConv {
         }
     }
 
-    /// Sets the ratio of primary channels, in place of 1. The secondary channels are added onto the
-    /// primary ones. A weight does not show its groups, and a grouped convolution cannot combine
-    /// channels. Name the ungrouped weights by [`within`](Self::within), or use
+    /// Sets the ratio of primary channels, in place of 1. The secondary channels are added to the
+    /// primary channels. A weight does not show its groups, and a grouped convolution cannot
+    /// combine channels. Name the ungrouped weights by [`within`](Self::within), or use
     /// [`Compression::like`](crate::Compression::like), which knows the groups.
     pub fn with_channel_ratio(self, channel_ratio: f64) -> Self {
         Self {
@@ -348,7 +348,7 @@ pub struct CombinedFilters {
     /// Filter `i` of the weight is filter `order[i]` of the primary and then the secondary filters,
     /// `[channels_out]`.
     pub order: Param<Tensor<1, Int>>,
-    /// Coefficients `B` that add the secondary channels onto the primary ones,
+    /// Coefficients `B` that add the secondary channels to the primary channels,
     /// `[s, channels_in - s]`; `None` where all channels are primary.
     pub channel_coefficients: Option<Param<Tensor<2>>>,
     /// Input channel `i` is channel `channel_order[i]` of the primary and then the secondary

@@ -18,7 +18,8 @@ use crate::error::Error;
 /// compressed, for every layer and several shares of its weights.
 ///
 /// The measure is the Kullback-Leibler divergence `Σ p·ln(p / q)`, the mean over images, where `p`
-/// are the class probabilities of the dense network and `q` those of the compressed network.
+/// are the class probabilities of the dense network and `q` the class probabilities of the
+/// compressed network.
 /// [`Compression::with_sensitivity`] chooses the sizes of all layers by it. As data (serde) it can
 /// be saved, and an interrupted measurement can continue from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -157,11 +157,11 @@ impl Compression {
     /// [multiply-adds](Self::to_multiply_adds). `judge` gets the model as compressed by a plan, and
     /// the plan. `progress` is called after every trial.
     ///
-    /// A smaller budget may be accepted where a larger one is refused. The search therefore divides
-    /// the budget by √2 at each step, until two budgets in a row are refused below an accepted one,
-    /// or the share falls below 0.01. Then it tries budgets between the smallest accepted budget
-    /// and the next smaller one, until they differ by at most 5 %. Budgets that `search` holds
-    /// already are not tried again.
+    /// A smaller budget may be accepted where a larger budget is refused. The search therefore
+    /// divides the budget by √2 at each step, until two budgets in a row are refused below an
+    /// accepted budget, or the share falls below 0.01. Then it tries budgets between the smallest
+    /// accepted budget and the next smaller budget, until they differ by at most 5 %. Budgets
+    /// that `search` holds already are not tried again.
     ///
     /// # Errors
     /// - [`Error::NoneAccepted`]: `judge` accepts no plan.
