@@ -159,6 +159,15 @@ fn check_shapes(
              {groups} groups"
         );
     }
+    assert!(
+        !filters.dims().contains(&0),
+        "filters of {:?}: no size can be 0",
+        filters.dims()
+    );
+    assert!(
+        primary.is_multiple_of(groups),
+        "{primary} filters cannot be divided among {groups} groups"
+    );
     check_outputs(primary + secondary, order, bias);
     check_reach(input, [kernel_height, kernel_width], options);
 }
@@ -188,9 +197,17 @@ pub(crate) fn check_outputs(
 }
 
 /// # Panics
-/// Panics if the input with its padding is smaller than the kernel. The message has the sizes.
+/// Panics if the input with its padding is smaller than the kernel, or if a size of the kernel, a stride
+/// or a dilation is zero. The message has the sizes.
 pub(crate) fn check_reach(input: &Tensor<4>, kernel: [usize; 2], options: &ConvOptions<2>) {
     let [_, _, height, width] = input.dims();
+    let (stride, dilation) = (options.stride, options.dilation);
+    assert!(
+        [kernel, stride, dilation]
+            .iter()
+            .all(|sizes| !sizes.contains(&0)),
+        "a kernel of {kernel:?} with stride {stride:?} and dilation {dilation:?}: no size can be 0"
+    );
     let size = [height, width];
     for axis in [0, 1] {
         let (begin, end) = options.padding[axis];

@@ -103,7 +103,7 @@ impl LayerCost {
         Self {
             primary: filters,
             secondary: 0,
-            filter_size: channels * height * width,
+            filter_size: channels.saturating_mul(height).saturating_mul(width),
             primary_channels: channels,
             secondary_channels: 0,
             groups,

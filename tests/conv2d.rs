@@ -252,3 +252,37 @@ fn an_empty_batch_has_an_empty_output_and_no_gradient() {
     );
     assert_eq!(burns.dims(), [0, 3, 5, 4]);
 }
+
+#[test]
+#[should_panic(expected = "3 filters cannot be divided among 2 groups")]
+fn filters_that_the_groups_do_not_divide_panic() {
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 2);
+    let [input, weight] = [
+        tensor([1, 4, 5, 5], 1, &device()),
+        tensor([3, 2, 1, 1], 2, &device()),
+    ];
+    conv2d(input, weight, None, options);
+}
+
+#[test]
+#[should_panic(expected = "filters of [3, 2, 0, 3]: no size can be 0")]
+fn a_kernel_without_rows_panics() {
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    let [input, weight] = [
+        tensor([1, 2, 5, 5], 1, &device()),
+        tensor([3, 2, 0, 3], 2, &device()),
+    ];
+    conv2d(input, weight, None, options);
+}
+
+#[test]
+#[should_panic(expected = "stride [0, 1]")]
+fn a_stride_of_zero_panics() {
+    let mut options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    options.stride = [0, 1];
+    let [input, weight] = [
+        tensor([1, 2, 5, 5], 1, &device()),
+        tensor([3, 2, 3, 3], 2, &device()),
+    ];
+    conv2d(input, weight, None, options);
+}

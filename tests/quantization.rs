@@ -11,8 +11,8 @@ use burn::tensor::quantization::{Calibration, QuantStore, QuantValue};
 use burn::tensor::{DType, Tensor};
 use linearconv::pruning::{AdaptiveThreshold, CubicRamp, sparsity};
 use linearconv::{
-    CoefficientsConfig, Evaluation, LinearConv, LinearConv2d, LinearConv2dConfig, coefficient_l1,
-    correlation_loss,
+    CoefficientsConfig, Compression, Conv, Evaluation, LinearConv, LinearConv2d,
+    LinearConv2dConfig, coefficient_l1, correlation_loss,
 };
 
 use common::{assert_close, device, tensor, to_vec, variants_of_both_sides};
@@ -143,4 +143,27 @@ fn quantized_layers_are_pruned_as_their_values_are() {
     }
     let loss = |layer| to_vec(correlation_loss(layer) + coefficient_l1(layer));
     assert_close(&loss(&layer), &loss(&floats), 1e-4, "losses");
+}
+
+/// A fit reads the values that codes stand for, and stores floats.
+#[test]
+fn a_quantized_convolution_is_compressed_as_its_values_are() {
+    let Some(mut quantizer) = quantizer() else {
+        return;
+    };
+    let dense = with_values(Conv2dConfig::new([8, 16], [3, 3]).init(&device()));
+    let quantized = Conv::from(dense).quantize_weights(&mut quantizer);
+    assert!(any_quantized(&quantized));
+    let compress = |model: Conv| {
+        let plan = Compression::to_parameters(0.5)
+            .plan(&model)
+            .expect("a plan");
+        plan.apply(model).expect("compressed")
+    };
+    let expected = compress(dequantized(quantized.clone()));
+    let whole = quantized.num_params();
+    let compressed = compress(quantized);
+    assert!(2 * compressed.num_params() <= whole + 16, "{compressed}");
+    let [found, expected] = [compressed, expected].map(|conv| to_vec(conv.forward(input())));
+    assert_close(&found, &expected, 1e-6, "a quantized layer");
 }

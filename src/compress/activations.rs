@@ -275,7 +275,8 @@ impl Sample {
     fn add(&mut self, view: &View, data: &TensorData, images: usize, most: usize) {
         let pixels = images * view.output_pixels();
         let total = self.seen + pixels;
-        let kept = most.min(total);
+        // A layer that got more filters may want more patches than are left of those that it has seen.
+        let kept = most.min(self.kept + pixels);
         let new = ((kept as f64 * pixels as f64 / total.max(1) as f64).round() as usize)
             .max(kept.saturating_sub(self.kept));
         let row = self.patch[0] * self.patch[1] * self.dtype.size();

@@ -11,7 +11,7 @@ use super::activations::Calibration;
 use super::choice::Choice;
 use super::plan::{Plan, PlannedLayer};
 use super::reparameterization::LinearConv;
-use super::search::{Curve, Goal, Unit, by_price, by_share, loss};
+use super::search::{Curve, Goal, Unit, by_price, by_share, loss, saturating_sum};
 use super::sensitivity::Sensitivity;
 use super::threads;
 use crate::coefficients::CoefficientsConfig;
@@ -281,7 +281,7 @@ impl Compression {
     ) -> Result<(), Error> {
         check_share(name, share)?;
         let curves = self.curves(plan, unit)?;
-        let dense: u64 = curves.iter().map(|curve| curve.0[0].size).sum();
+        let dense = saturating_sum(curves.iter().map(|curve| curve.0[0].size));
         let budget = (share * dense as f64) as u64;
         let goal = Goal {
             name,
@@ -320,6 +320,10 @@ impl Compression {
             plan.choose_all(chosen.into_iter().map(|chosen| chosen.choice).collect())?;
             if plan.error() <= error {
                 return Ok(());
+            }
+            if lost < f64::EPSILON {
+                // Rounding to the type of the weights loses more than the error allows.
+                return plan.choose_all(std::vec![None; curves.len()]);
             }
             lost /= 2.0;
         }

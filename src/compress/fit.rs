@@ -80,8 +80,9 @@ impl Fit {
         bias.map(|bias| {
             // Computed from values: a sum of tensors would be no leaf of the graph, and could not
             // be trained.
+            let bias = bias.dequantize();
             let (device, dtype, shape) = (bias.device(), bias.dtype(), bias.shape());
-            let [old, shift] = [to_values(bias.dequantize()), to_values(shift)];
+            let [old, shift] = [to_values(bias), to_values(shift)];
             let moved: Vec<f64> = old
                 .iter()
                 .zip(&shift)
@@ -215,7 +216,7 @@ impl<'a> Decomposition<'a> {
 
     /// Builds the tensors of a fit, and measures its error.
     fn store(&self, choice: &Choice, filters: &Combination, channels: Option<&Combination>) -> Fit {
-        let (kernel, weight) = (&self.kernel, self.layer.weight);
+        let (kernel, weight) = (&self.kernel, self.layer.weight.clone().dequantize());
         let (device, dtype) = (weight.device(), weight.dtype());
 
         let primary = self.primary(filters, channels);

@@ -13,7 +13,7 @@ use super::activations::Calibration;
 use super::choice::Choice;
 use super::fit::{Decomposition, Fit, Layer};
 use super::reparameterization::put_in_place;
-use super::search::{Curve, Unit, loss};
+use super::search::{Curve, Unit, loss, saturating_sum};
 use super::taps::Taps;
 use super::threads;
 use super::weights::{ConvWeight, OtherLayer, Weights};
@@ -211,13 +211,18 @@ impl PlannedLayer {
     /// # Errors
     /// [`Error::LayerSize`]: the layer has no weight, or its counts do not fit 64 bits.
     fn check_size(&self) -> Result<(), Error> {
-        let [filters, channels, ..] = self.shape;
+        let [filters, channels, height, width] = self.shape.map(|size| size as u64);
         let pixels = self.pixels.input.max(self.pixels.output).max(1);
-        // The largest count is that of the materialized evaluation, which also builds the kernel.
-        let factors = self.shape.into_iter().chain([pixels, filters, channels]);
-        let mut factors = factors.chain([4]).map(|factor| factor as u64);
-        let most = factors.try_fold(1, u64::checked_mul);
-        match most.filter(|_| !self.shape.contains(&0)) {
+        let product = |factors: &[u64]| factors.iter().copied().try_fold(1, u64::checked_mul);
+        // The convolution, the kernel that is built, and the channels that are combined. 4 is more than
+        // the sum of their constant factors.
+        let most = || {
+            let work = (pixels as u64).checked_add(filters.checked_add(channels)?)?;
+            let convolution = product(&[filters, channels, height, width, work])?;
+            let combination = product(&[channels, channels, pixels as u64])?;
+            convolution.checked_add(combination)?.checked_mul(4)
+        };
+        match most().filter(|_| !self.shape.contains(&0)) {
             Some(_) => Ok(()),
             None => Err(Error::LayerSize {
                 path: self.path.clone(),
@@ -423,12 +428,12 @@ impl Plan {
     /// The multiply-adds of all dense layers, see [`PlannedLayer::dense_multiply_adds`].
     pub fn dense_multiply_adds(&self) -> u64 {
         let layers = self.layers.iter();
-        layers.map(PlannedLayer::dense_multiply_adds).sum()
+        saturating_sum(layers.map(PlannedLayer::dense_multiply_adds))
     }
 
     /// The multiply-adds of all layers as planned, see [`PlannedLayer::multiply_adds`].
     pub fn multiply_adds(&self) -> u64 {
-        self.layers.iter().map(PlannedLayer::multiply_adds).sum()
+        saturating_sum(self.layers.iter().map(PlannedLayer::multiply_adds))
     }
 
     /// The error `e` of all layers together. A layer with the [error](PlannedLayer::error) `eᵢ`

@@ -159,7 +159,7 @@ pub(crate) struct Goal<'a> {
 /// # Errors
 /// [`Error::Budget`]: no choices meet the goal.
 pub(crate) fn by_price(curves: &[Curve], goal: &Goal) -> Result<Vec<Candidate>, Error> {
-    let dense: u64 = curves.iter().map(|curve| curve.0[0].size).sum();
+    let dense = saturating_sum(curves.iter().map(|curve| curve.0[0].size));
     // `price` is the price of all dense weights together, in the unit of the loss.
     let at = |price: f64| -> Vec<Candidate> {
         let value = |candidate: &Candidate| {
@@ -208,7 +208,7 @@ fn bisect(
             name: goal.name,
             value: goal.value,
             smallest: total(&chosen).size,
-            dense: curves.iter().map(|curve| curve.0[0].size).sum(),
+            dense: saturating_sum(curves.iter().map(|curve| curve.0[0].size)),
         });
     }
     for _ in 0..60 {
@@ -223,10 +223,15 @@ fn bisect(
     Ok(chosen)
 }
 
+/// The sum. A sum that is too large for the type becomes the largest number.
+pub(super) fn saturating_sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 fn total(chosen: &[Candidate]) -> Candidate {
     Candidate {
         choice: None,
-        size: chosen.iter().map(|candidate| candidate.size).sum(),
+        size: saturating_sum(chosen.iter().map(|candidate| candidate.size)),
         loss: chosen.iter().map(|candidate| candidate.loss).sum(),
     }
 }

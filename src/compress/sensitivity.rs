@@ -85,8 +85,12 @@ impl Curve<'_> {
     }
 }
 
-/// The value at `at` on the line through two points of logarithms.
+/// The value at `at` on the line through two points of logarithms. Of two points of the same share, the
+/// larger value.
 fn between([x, y]: [f64; 2], [x_below, y_below]: [f64; 2], at: f64) -> f64 {
+    if x == x_below {
+        return y.max(y_below).exp();
+    }
     let slope = (y_below - y) / (x_below - x);
     (y + slope * (at - x)).exp()
 }
@@ -162,7 +166,9 @@ fn log_probabilities(logits: Tensor<2>) -> Vec<Vec<f64>> {
 fn divergence(expected: &[Vec<f64>], found: &[Vec<f64>]) -> f64 {
     let images = expected.iter().zip(found);
     let of_image = |(p, q): (&Vec<f64>, &Vec<f64>)| -> f64 {
-        p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum()
+        // The limit of p · ln p at p = 0 is 0: such a class has no part in the divergence.
+        let classes = p.iter().zip(q).filter(|(p, _)| **p > f64::NEG_INFINITY);
+        classes.map(|(p, q)| p.exp() * (p - q)).sum()
     };
     let sum: f64 = images.map(of_image).sum();
     let mean = sum / expected.len().max(1) as f64;
@@ -189,5 +195,42 @@ impl fmt::Display for Sensitivity {
             writeln!(f)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_of_probability_zero_has_no_part_in_the_divergence() {
+        let all = [0.25_f64, 0.75].map(f64::ln);
+        let masked = [all[0], all[1], f64::NEG_INFINITY].to_vec();
+        let found = [0.5_f64.ln(), 0.5_f64.ln()];
+        let masked_found = [found[0], found[1], f64::NEG_INFINITY].to_vec();
+        let expected = divergence(&[all.to_vec()], &[found.to_vec()]);
+        assert!(expected > 0.1);
+        assert_eq!(divergence(&[masked.clone()], &[masked_found]), expected);
+        assert_eq!(divergence(&[masked.clone()], &[masked]), 0.0);
+    }
+
+    #[test]
+    fn two_measurements_of_one_share_give_the_larger_divergence() {
+        let measurement = |share: f64, divergence| Measurement {
+            choice: Choice::new(1, crate::CoefficientsConfig::Full),
+            share,
+            divergence,
+        };
+        for divergences in [[0.1, 0.2], [0.2, 0.1]] {
+            let [first, second] = divergences.map(|divergence| measurement(0.5, divergence));
+            let measurements = [first, second, measurement(0.25, 0.4)];
+            let curve = Curve {
+                measurements: &measurements,
+            };
+            for share in [0.5, 0.75] {
+                let found = curve.divergence(share).expect("known");
+                assert!((found - 0.2).abs() < 1e-12, "{share}: {found}");
+            }
+        }
     }
 }

@@ -105,7 +105,7 @@ impl Search {
 
     fn tried(&self, share: f64) -> Option<&Trial> {
         // A share that was read from text may have lost its last digit.
-        let same = |trial: &&Trial| (trial.share / share - 1.0).abs() < 1e-9;
+        let same = |trial: &&Trial| (trial.share - share).abs() <= 1e-9 * share;
         self.trials.iter().find(same)
     }
 
@@ -113,6 +113,9 @@ impl Search {
     /// that it also finds budgets between refused ones. The second pass tries budgets between the
     /// smallest accepted budget and the next smaller one, until they are near to each other.
     fn next(&self, largest: f64) -> Option<f64> {
+        if self.tried(largest).is_none() {
+            return Some(largest);
+        }
         let mut share = largest;
         let mut refusals = None;
         while share >= SMALLEST && refusals.is_none_or(|refusals| refusals < REFUSALS) {
@@ -255,6 +258,23 @@ mod tests {
     fn a_measure_that_never_accepts_ends() {
         assert_eq!(search(|_| false).best(), None);
         assert!(search(|_| true).best().expect("all").share < SMALLEST / STRIDE);
+    }
+
+    /// A budget that no plan has is refused by the plan, so it must be tried.
+    #[test]
+    fn the_first_budget_is_tried_however_small() {
+        for largest in [0.005, 0.0, -1.0, f64::NAN] {
+            let first = Search::default().next(largest);
+            assert!(first.is_some_and(|first| first.to_bits() == largest.to_bits()));
+        }
+        let mut search = Search::default();
+        search.trials.push(Trial {
+            share: 0.005,
+            parameters: Some(1),
+            measured: Some(1.0),
+            accepted: true,
+        });
+        assert_eq!(search.next(0.005), None);
     }
 
     #[test]
