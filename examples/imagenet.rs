@@ -139,7 +139,8 @@ fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
         .with_key_remapping(r"downsample\.1\.", "downsample.norm.")
         .map_indices_contiguous(false);
     let bias = burn::store::ModuleStore::get_tensor(&mut store, "fc.bias")?;
-    let classes = bias.ok_or("no fc.bias: no state dict of ResNet-18")?.shape[0];
+    let bias = bias.ok_or("no fc.bias: no state dict of ResNet-18")?;
+    let classes = *bias.shape.first().ok_or("fc.bias is a single number")?;
     // A store that fails may leave a network with some of its tensors loaded. That is harmless here, because
     // this network is new and is dropped on an error.
     let mut network = ResNet18::new(classes, device);
@@ -155,7 +156,11 @@ fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
 fn read_image(path: &Path, device: &Device) -> Result<Tensor<4>, Box<dyn Error>> {
     let image = image::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // As torchvision does: scale to 256 pixels, then keep the 224×224 pixels in the middle.
-    let image = image.resize_to_fill(256, 256, FilterType::Triangle);
+    // The square in the middle is cut out first: a narrow image could need more memory than there is.
+    let side = image.width().min(image.height());
+    let [left, top] = [image.width(), image.height()].map(|size| (size - side) / 2);
+    let image = image.crop_imm(left, top, side, side);
+    let image = image.resize_exact(256, 256, FilterType::Triangle);
     let image = image.crop_imm(16, 16, SIDE as u32, SIDE as u32).into_rgb8();
     let channel = |channel: usize| {
         let pixels = image.pixels();

@@ -210,8 +210,9 @@ mod tests {
         let masked_found = [found[0], found[1], f64::NEG_INFINITY].to_vec();
         let expected = divergence(&[all.to_vec()], &[found.to_vec()]);
         assert!(expected > 0.1);
-        assert_eq!(divergence(&[masked.clone()], &[masked_found]), expected);
-        assert_eq!(divergence(&[masked.clone()], &[masked]), 0.0);
+        let masked = [masked];
+        assert_eq!(divergence(&masked, &[masked_found]), expected);
+        assert_eq!(divergence(&masked, &masked), 0.0);
     }
 
     #[test]

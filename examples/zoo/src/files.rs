@@ -50,3 +50,32 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&part);
     })
 }
+
+/// Writes bytes to a file that does not exist.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists), and the other errors of the file system.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Only the process that creates the file writes it.
+    drop(fs::File::create_new(path)?);
+    write(path, bytes).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("network.onnx");
+        write_new(&file, b"first").expect("written");
+        let error = write_new(&file, b"second").expect_err("it is there");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).expect("kept"), b"first");
+        write(&file, b"second").expect("replaced");
+        assert_eq!(fs::read(&file).expect("replaced"), b"second");
+    }
+}

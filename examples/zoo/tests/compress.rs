@@ -108,6 +108,45 @@ fn a_budget_that_cannot_be_kept_is_an_error() {
 }
 
 #[test]
+fn flags_without_the_flags_that_they_need_are_errors() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    for (flags, expected) in [
+        ("--parameters 0.5 --rank 4", "--rank needs --uniform"),
+        (
+            "--error 0.1 --channel-ratio 0.5",
+            "--channel-ratio needs --uniform",
+        ),
+        ("--error 0.1 --search trials.json", "--search needs --lose"),
+    ] {
+        let error = stages(flags, &parent.path().join("run")).expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    assert_eq!(
+        std::fs::read_dir(parent.path())
+            .expect("the parent")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_trials_of_a_search_are_not_those_of_another_one() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let file = parent.path().join("trials.json");
+    let search = |points: u32, run: &str| {
+        let flags = format!("--lose {points} --fine-tune 0 --search {}", file.display());
+        stages(&flags, &parent.path().join(run))
+    };
+    search(100, "first").expect("everything is accepted");
+    let trials = std::fs::read_to_string(&file).expect("trials");
+    let error = search(50, "second").expect_err("another limit").to_string();
+    assert!(error.contains("of another search"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).expect("trials"), trials);
+    search(100, "third").expect("the same search");
+    assert_eq!(std::fs::read_to_string(&file).expect("trials"), trials);
+}
+
+#[test]
 fn a_network_in_8_bits_answers_alike_and_is_read_again() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let [first, second] = ["first", "second"].map(|name| parent.path().join(name));

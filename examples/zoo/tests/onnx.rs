@@ -17,7 +17,7 @@ fn exported(loaded: Loaded, name: NetworkName, dense: bool) -> ModelProto {
     let folder = TempDir::new().expect("folder");
     let file = folder.path().join("network.onnx");
     let metadata = loaded.metadata_of(name);
-    export::write(loaded, &file, dense, &metadata).expect("written");
+    export::write(loaded, &file, dense, true, &metadata).expect("written");
     ModelProto::parse_from_bytes(&std::fs::read(file).expect("read")).expect("a model")
 }
 

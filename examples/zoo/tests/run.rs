@@ -1,7 +1,7 @@
 //! A whole run on a few images: what it writes, what it refuses, how it goes on.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -192,6 +192,107 @@ fn a_run_that_left_nothing_to_keep_starts_over() {
     // Now there is something.
     let error = run(flags, &folder).expect_err("a result");
     assert!(matches!(error, Error::OutDirInUse { .. }), "{error}");
+}
+
+/// As if the run had been killed in its second epoch.
+fn killed_in_its_second_epoch(flags: &str, folder: &Path) {
+    run(flags, folder).expect("a result");
+    fs::remove_file(folder.join("report.json")).expect("removed");
+    for part in ["model", "optim", "scheduler"] {
+        fs::remove_file(folder.join(format!("checkpoint/{part}-2.bpk"))).expect("removed");
+    }
+}
+
+/// The files of a folder and of the folders in it, with their content.
+fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files.extend(content(&path)),
+            false => files.push((path.clone(), fs::read(path).expect("a file"))),
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_finished_run_without_checkpoints_stays_as_it_is() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    run("--variant full --epochs 1", &folder).expect("a result");
+    fs::remove_dir_all(folder.join("checkpoint")).expect("removed");
+    let before = content(&folder);
+    let error = resume(&folder).expect_err("finished").to_string();
+    assert!(error.contains("report.json is there"), "{error}");
+    assert_eq!(content(&folder), before);
+}
+
+#[test]
+fn checkpoints_whose_logs_are_lost_are_not_trained_over() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    let flags = "--variant full --epochs 3";
+    run(flags, &folder).expect("a result");
+    for file in ["report.json", "curves.svg", "model.bpk"] {
+        fs::remove_file(folder.join(file)).expect("removed");
+    }
+    for logs in ["train", "valid"] {
+        fs::remove_dir_all(folder.join(logs)).expect("removed");
+    }
+    let before = content(&folder);
+    let error = resume(&folder).expect_err("no logs").to_string();
+    assert!(error.contains("end with epoch 0"), "{error}");
+    let error = run(flags, &folder).expect_err("something to keep");
+    assert!(matches!(error, Error::OutDirInUse { .. }), "{error}");
+    assert_eq!(content(&folder), before);
+}
+
+#[test]
+fn settings_that_were_changed_in_the_file_are_errors() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    killed_in_its_second_epoch("--variant low-rank --rank 3 --epochs 2", &folder);
+    let file = folder.join("config.json");
+    let whole = fs::read_to_string(&file).expect("settings");
+    for (change, expected) in [
+        (("recipe", "epochs", 0.into()), "epochs: 0 is not between"),
+        (("recipe", "batch_size", 0.into()), "batch_size: 0 is not"),
+        (
+            ("recipe", "validation_share", 2.0.into()),
+            "validation_share",
+        ),
+        (("recipe", "label_smoothing", 2.0.into()), "label_smoothing"),
+        (
+            ("training", "devices", 0.into()),
+            "devices: 0 is not between",
+        ),
+        // The weights are of another rank.
+        (("conv", "rank", 4.0.into()), "model-1.bpk"),
+    ] {
+        let (part, name, value): (_, _, serde_json::Value) = change;
+        let mut json: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
+        json[part][name] = value;
+        fs::write(&file, json.to_string()).expect("written");
+        let before = content(&folder.join("checkpoint"));
+        let error = resume(&folder).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(content(&folder.join("checkpoint")), before);
+    }
+    fs::write(&file, whole).expect("written");
+    assert_eq!(resume(&folder).expect("a result").epochs.len(), 2);
+}
+
+/// JSON is read to the last digit but one.
+#[test]
+fn a_learning_rate_with_all_its_digits_is_that_of_the_same_run() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    // 10^(-10/3), which is read as another number than it was.
+    let flags = "--variant full --epochs 1 --lr 0.00046415888336127773";
+    killed_in_its_first_epoch(flags, &folder);
+    run(flags, &folder).expect("it starts over");
 }
 
 #[test]

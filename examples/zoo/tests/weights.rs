@@ -124,7 +124,7 @@ fn state_dicts_of_the_reference_implementation_have_every_tensor() {
             // And back: the same names, but for a counter that nothing needs.
             let again = folder.path().join("again.safetensors");
             let metadata = loaded.metadata_of(network);
-            export::write(loaded, &again, false, &metadata).expect("written");
+            export::write(loaded, &again, false, true, &metadata).expect("written");
             let mut expected = contents(&file);
             expected.retain(|name, _| !name.ends_with("num_batches_tracked"));
             assert_eq!(contents(&again), expected, "{list} {kind}");
@@ -172,7 +172,7 @@ fn networks_go_out_and_come_back() {
             for dense in [false, true] {
                 let file = folder.path().join("out.safetensors");
                 let copy = read(name, &record).expect("loaded");
-                export::write(copy, &file, dense, &metadata).expect("written");
+                export::write(copy, &file, dense, true, &metadata).expect("written");
                 let back = read(name, &file).expect("loaded");
                 assert_eq!(back.is_linear, from_record.is_linear && !dense, "{name}");
                 assert_eq!(back.metadata["network"], name.to_string());
@@ -193,7 +193,7 @@ fn what_is_no_checkpoint_of_the_network_is_named() {
     let good = folder.path().join("good.safetensors");
     let loaded = read(NetworkName::Base, &checkpoint("base_sparse.ckpt")).expect("loaded");
     let metadata = loaded.metadata_of(NetworkName::Base);
-    export::write(loaded, &good, false, &metadata).expect("written");
+    export::write(loaded, &good, false, true, &metadata).expect("written");
     let refusal = |change: &dyn Fn(&mut Content)| {
         let mut content = contents(&good);
         change(&mut content);
@@ -309,7 +309,12 @@ fn what_is_no_file_of_weights_is_named() {
 fn command(words: &str) -> Result<String, String> {
     let words = std::iter::once("base").chain(words.split_whitespace());
     let args = Args::try_parse_from(words).map_err(|error| error.to_string())?;
-    used(NetworkName::Base, &args).map_err(|error| error.to_string())
+    args.check(NetworkName::Base)?;
+    let mut text = String::new();
+    match used(NetworkName::Base, &args, &mut text) {
+        Ok(()) => Ok(text),
+        Err(error) => Err(text + &error.to_string()),
+    }
 }
 
 #[test]
@@ -329,9 +334,16 @@ fn digits_drawn_by_hand_are_told() {
         assert!(answer.starts_with(&expected), "{answer}");
         assert_eq!(answer.matches('%').count(), 3, "{answer}");
     }
-    let error =
-        command(&format!("--load {0} --predict {0}", file.display())).expect_err("no image");
+    // The answer before an image that is none is not lost.
+    let seven = images.join("seven_28x28_grey.png");
+    let words = format!(
+        "--load {0} --predict {1} {0}",
+        file.display(),
+        seven.display()
+    );
+    let error = command(&words).expect_err("no image");
     assert!(error.contains("digits_full.bpk"), "{error}");
+    assert!(error.contains("seven_28x28_grey.png: 7 "), "{error}");
 }
 
 #[test]
@@ -356,6 +368,14 @@ fn a_loaded_network_is_tested_and_written_once() {
 
     let error = command(&words).expect_err("it is there");
     assert!(error.contains("--force"), "{error}");
+    let words_of = |dataset: &str| {
+        let seven = fixtures().join("images/seven_28x28_grey.png");
+        let [out, seven] = [&out, &seven].map(|path| path.display());
+        format!("--load {out} --dataset {dataset} --predict {seven}")
+    };
+    command(&words_of("mnist-mini")).expect("the same classes");
+    let error = command(&words_of("fashion-mnist")).expect_err("other classes");
+    assert!(error.contains("give --dataset mnist-mini"), "{error}");
     command(&format!("{words} --force")).expect("replaced");
 
     let words = format!("--load {} --evaluate --dataset cifar100", file.display());
@@ -375,8 +395,23 @@ fn a_loaded_network_is_tested_and_written_once() {
             .expect_err("no file")
             .contains("--load")
     );
-    let words = format!("--load {} --variant full", file.display());
-    assert!(command(&words).expect_err("both").contains("--variant"));
+    for flag in ["--variant full", "--evaluation factored"] {
+        let words = format!("--load {} {flag}", file.display());
+        let error = command(&words).expect_err("both");
+        assert!(error.contains(&flag[..9]), "{error}");
+    }
+    // clap waives a requirement that excludes another flag of the command line.
+    for flags in ["--variant dense --evaluate", "--layers all --predict 7.png"] {
+        let error = command(flags).expect_err("nothing to test");
+        assert!(error.contains("needs --load"), "{error}");
+    }
+    let words = format!(
+        "--load {} --export {}/no/a.onnx",
+        file.display(),
+        out.display()
+    );
+    let error = command(&words.replace("onnx", "safetensors")).expect_err("no folder");
+    assert!(error.contains("there is no folder"), "{error}");
     let names = NetworkName::value_variants();
     assert!(names.contains(&NetworkName::Base));
 }

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::wgpu::wgpu::{AdapterInfo, DeviceType as Kind};
 use burn::tensor::{Device, DeviceKind, DeviceType};
 
+use crate::output::say;
+
 /// An upper bound for the number of adapters of one kind in a machine.
 const MOST_OF_A_KIND: usize = 16;
 
@@ -64,7 +66,7 @@ pub(super) fn describe(device: &Device) -> Result<String, String> {
 pub(super) fn open(device: Device) -> Result<Device, String> {
     let info = adapter(&device)?;
     if info.device_type == Kind::Cpu {
-        eprintln!(
+        say!(
             "warning: {} is a software renderer: it computes on the CPU, far slower than flex",
             info.name
         );

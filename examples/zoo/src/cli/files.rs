@@ -34,7 +34,14 @@ pub struct FileArgs {
 }
 
 /// The flags that a file of weights makes needless.
-const CONVOLUTIONS: [&str; 5] = ["variant", "rank", "sparsity", "channel_ratio", "layers"];
+const CONVOLUTIONS: [&str; 6] = [
+    "variant",
+    "rank",
+    "sparsity",
+    "channel_ratio",
+    "layers",
+    "evaluation",
+];
 
 impl FileArgs {
     /// Whether a network is trained.

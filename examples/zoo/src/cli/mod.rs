@@ -8,7 +8,7 @@ mod values;
 pub use convolutions::ConvArgs;
 pub use files::FileArgs;
 pub use training::TrainingArgs;
-pub(crate) use values::{points, positive, share, share_below_1};
+pub(crate) use values::{check_count, count_or_none, points, positive, share, share_below_1};
 
 use std::path::PathBuf;
 
@@ -71,11 +71,39 @@ impl Args {
     /// exits, as clap does.
     pub fn read(network: NetworkName) -> Self {
         let args = Self::parse();
-        if let Err(message) = args.conv.coefficients(network) {
+        if let Err(message) = args.check(network) {
             let mut command = Self::command().bin_name(network.to_string());
             command.error(ErrorKind::ValueValidation, message).exit();
         }
         args
+    }
+
+    /// Checks what clap does not check: the flags of the convolutions, and that `--load` stands beside the flags
+    /// that need it. clap does not require a flag that excludes another flag of the command line.
+    ///
+    /// # Errors
+    /// A message that names the flags.
+    pub fn check(&self, network: NetworkName) -> Result<(), String> {
+        self.conv.coefficients(network)?;
+        let FileArgs {
+            load,
+            evaluate,
+            predict,
+            ..
+        } = &self.files;
+        let needs_load = [
+            ("--evaluate", *evaluate),
+            ("--predict", !predict.is_empty()),
+        ];
+        match needs_load
+            .into_iter()
+            .find(|(_, given)| *given && load.is_none())
+        {
+            Some((flag, _)) => Err(format!(
+                "{flag} needs --load FILE, which the flags of a training exclude"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use linearconv::ConvConfig;
 use serde::{Deserialize, Serialize};
 
-use super::values::{positive, share, weight};
+use super::values::{check_count, count, positive, share, weight};
 use crate::Error;
 use crate::backend::{DeviceName, DeviceNameParser, Parallel, Workplace};
 use crate::data::DatasetName;
@@ -40,7 +40,7 @@ pub struct TrainingArgs {
 
     /// Train on N devices at once: the device of --backend and the devices after it. Each device
     /// takes a part of every batch [default: 1].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub devices: Option<usize>,
 
     /// How several devices train together [default: multi].
@@ -52,11 +52,11 @@ pub struct TrainingArgs {
     pub recipe: RecipeName,
 
     /// Passes over the training images [default: the recipe's].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub epochs: Option<usize>,
 
     /// Images in a batch [default: the recipe's].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub batch_size: Option<usize>,
 
     /// The highest learning rate [default: the recipe's].
@@ -90,6 +90,18 @@ impl TrainingArgs {
     /// The name of the first device.
     pub fn device_name(&self) -> DeviceName {
         self.backend.clone().unwrap_or_default()
+    }
+
+    /// Checks numbers that a file may hold, and that no command line can hold.
+    ///
+    /// # Errors
+    /// A message that names the number.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        check_count(self.device_count()).map_err(|error| format!("devices: {error}"))?;
+        if self.train_limit == Some(0) || self.test_limit == Some(0) {
+            return Err("a limit of images must be at least 1".into());
+        }
+        Ok(())
     }
 
     /// The number of devices.

@@ -8,6 +8,32 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The largest number of epochs, of images in a batch, and of devices. Products of these numbers stay far below the
+/// largest integer, and memory for so many images or devices can be had.
+const MOST: usize = 100_000;
+
+/// A number of epochs, of images in a batch, or of devices.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    positive(text).and_then(check_count)
+}
+
+/// A number of epochs, which may be none.
+pub(crate) fn count_or_none(text: &str) -> Result<usize, String> {
+    match text {
+        "0" => Ok(0),
+        text => count(text),
+    }
+}
+
+/// # Errors
+/// A message with the limits.
+pub(crate) fn check_count(number: usize) -> Result<usize, String> {
+    match number {
+        1..=MOST => Ok(number),
+        _ => Err(format!("{number} is not between 1 and {MOST}")),
+    }
+}
+
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     number(
         text,

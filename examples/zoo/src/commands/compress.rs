@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::table::{Format, Table};
 use crate::Error;
 use crate::calibration::{calibrate, first_images, normalize_again};
-use crate::cli::{Args, ConvArgs, FileArgs, TrainingArgs, points, positive, share, share_below_1};
+use crate::cli::{
+    Args, ConvArgs, FileArgs, TrainingArgs, count_or_none, points, positive, share, share_below_1,
+};
 use crate::data::{DatasetName, Loaders};
 use crate::files::{read_json, write_json};
 use crate::memory::keep_freed_memory;
@@ -99,7 +101,7 @@ pub struct CompressArgs {
 
     /// Epochs of fine-tuning. The correlation loss takes part only if --correlation-weight is given, since
     /// the primary filters of a fit are independent already.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count_or_none)]
     pub fine_tune: usize,
 
     /// The highest learning rate of fine-tuning, as a share of that of training.
@@ -199,6 +201,7 @@ const INT8: &str = "int8.bpk";
 /// Whatever keeps a stage from its result; see [`Error`].
 pub fn compress(args: &CompressArgs) -> Result<Table, Error> {
     keep_freed_memory();
+    args.check()?;
     let training = &args.training;
     let recipe = training.recipe(args.network);
     let name = format!("{}-compressed-{}", args.network, training.dataset);
@@ -410,6 +413,66 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
     Ok(plan)
 }
 
+impl CompressArgs {
+    /// Checks that flags stand beside the flags that they need. clap does not require a flag that excludes another
+    /// flag of the command line.
+    ///
+    /// # Errors
+    /// [`Error::Flags`], which names the flags.
+    fn check(&self) -> Result<(), Error> {
+        let uniform = self.uniform.is_some();
+        for (flag, given, needed, is_there) in [
+            ("--rank", self.rank.is_some(), "--uniform", uniform),
+            (
+                "--channel-ratio",
+                self.channel_ratio != 1.0,
+                "--uniform",
+                uniform,
+            ),
+            (
+                "--search",
+                self.search.is_some(),
+                "--lose",
+                self.lose.is_some(),
+            ),
+        ] {
+            if given && !is_there {
+                return Err(Error::Flags(format!("{flag} needs {needed}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a search depends on, apart from the weights of the network.
+    fn question(&self, points: f64) -> String {
+        let budget = match self.multiply_adds {
+            Some(share) => format!("multiply-adds {share}"),
+            None => format!("parameters {}", self.parameters.unwrap_or(0.5)),
+        };
+        let weights = match &self.load {
+            Some(file) => file.display().to_string(),
+            None => format!("seed {}", self.training.seed),
+        };
+        format!(
+            "{} on {} ({weights}), {budget}, lose {points}, data-aware {}, measure {}, calibration images {}",
+            self.network,
+            self.training.dataset,
+            self.data_aware,
+            self.measure,
+            self.calibration_images
+        )
+    }
+}
+
+/// The trials of a search in a file, and the question that they answer.
+#[derive(Serialize, Deserialize)]
+struct SearchFile {
+    #[serde(default)]
+    question: String,
+    #[serde(flatten)]
+    search: Search,
+}
+
 /// The smallest plan that loses at most so many points on the validation images.
 fn smallest(
     args: &CompressArgs,
@@ -419,8 +482,22 @@ fn smallest(
     points: f64,
 ) -> Result<Plan, Error> {
     let file = args.search.as_deref();
+    let question = args.question(points);
     let mut search = match file.filter(|file| file.exists()) {
-        Some(file) => read_json(file)?,
+        Some(file) => {
+            let SearchFile {
+                question: found,
+                search,
+            } = read_json(file)?;
+            if found != question {
+                let file = file.display();
+                return Err(Error::Flags(format!(
+                    "--search {file}: its trials are of another search; give another file\n\
+                     it has  {found}\nasked   {question}"
+                )));
+            }
+            search
+        }
         None => Search::default(),
     };
     let images = loaders.valid.as_ref();
@@ -441,7 +518,11 @@ fn smallest(
             if let Some(last) = search.trials().last() {
                 say!("{last}");
             }
-            if let Some(Err(error)) = file.map(|file| write_json(file, search)) {
+            let kept = |file| {
+                let (question, search) = (question.clone(), search.clone());
+                write_json(file, &SearchFile { question, search })
+            };
+            if let Some(Err(error)) = file.map(kept) {
                 say!("{error}");
             }
         },

@@ -5,6 +5,7 @@ use clap::Parser;
 use crate::Error;
 use crate::backend::{DeviceName, DeviceNameParser, remote};
 use crate::cli::positive;
+use crate::output::say;
 
 /// Compute for runs of other processes, which reach this process with
 /// `--backend remote:ws://HOST:PORT`. Everybody who can reach the port can use the devices, and the
@@ -30,7 +31,7 @@ pub struct ServeArgs {
 /// The errors of [`DeviceName::devices`], and [`Error::Device`] if the port cannot be served.
 pub fn serve(args: &ServeArgs) -> Result<&'static str, Error> {
     let devices = args.backend.devices(args.devices)?;
-    eprintln!("{} on port {}", args.backend, args.port);
+    say!("{} on port {}", args.backend, args.port);
     remote::serve(devices, args.port).map_err(|reason| Error::Device {
         name: format!("port {}", args.port),
         reason,

@@ -87,6 +87,7 @@ impl Cifar {
             Some(path) => (path.clone(), self.read_unpacked(path)?),
             None => match (folder.file(&self.archive), begun()) {
                 (Ok(path), _) => (path.clone(), self.read_archive(&path)?),
+                (Err(error), Some(_)) if folder.download => return Err(error),
                 (Err(_), Some(path)) => (path.clone(), self.read_unpacked(path)?),
                 (Err(error), None) => return Err(self.if_pickled(folder).unwrap_or(error)),
             },

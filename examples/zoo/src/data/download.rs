@@ -13,6 +13,7 @@ use ureq::{Agent, Body};
 
 use super::Error;
 use super::folder::Published;
+use crate::output::say;
 
 /// The longest time that a server may send nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -156,7 +157,7 @@ fn progress(published: &Published, start: u64, rest: Option<u64>) -> ProgressBar
         None => ProgressBar::no_length(),
     };
     if bar.is_hidden() {
-        eprintln!("fetching {}", published.url());
+        say!("fetching {}", published.url());
     }
     bar.with_position(start)
         .with_message(published.name)

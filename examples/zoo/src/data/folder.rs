@@ -24,7 +24,7 @@ impl Published {
 pub struct Folder {
     /// The folder.
     pub path: PathBuf,
-    download: bool,
+    pub(super) download: bool,
     /// Whether files may be missing, or hold fewer images than are published.
     pub partial: bool,
 }
@@ -61,7 +61,10 @@ impl Folder {
         let path = self.path.join(published.name);
         if self.download {
             download::ensure(published, &path)?;
-        } else if !path.exists() {
+        } else if !path.try_exists().map_err(|source| Error::Io {
+            file: path.display().to_string(),
+            source,
+        })? {
             return Err(Error::Missing {
                 file: path.display().to_string(),
                 url: published.url(),

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Tensor};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, Rgba};
 
 use super::{DatasetName, ImageBatcher, Images, Sample};
 use crate::models::IMAGE_SIDE;
 
 /// Reads a PNG or JPEG image of any size, and makes it like the images of a data set. It turns the image
-/// upright, takes the square in its middle, scales the square, makes it grey if the data set is grey, and
-/// normalizes it. Returns a batch of one image, `[1, channels, 32, 32]`.
+/// upright, takes the square in its middle, puts it on white if it is transparent, scales it, makes it grey if the
+/// data set is grey, and normalizes it. Returns a batch of one image, `[1, channels, 32, 32]`.
 ///
 /// # Errors
 /// [`Error::Image`](crate::Error::Image) if the file cannot be read or decoded.
@@ -28,7 +28,7 @@ pub fn read_image(
     })?;
     let normalization = dataset.normalization();
     let side = (IMAGE_SIDE - 2 * normalization.padding) as u32;
-    let image = square(&image).resize_exact(side, side, FilterType::Triangle);
+    let image = opaque(square(&image)).resize_exact(side, side, FilterType::Triangle);
     let pixels = match dataset.channels() {
         1 => image.into_luma8().into_raw(),
         _ => planes(&image.into_rgb8().into_raw()),
@@ -63,8 +63,41 @@ fn square(image: &DynamicImage) -> DynamicImage {
     image.crop_imm((width - side) / 2, (height - side) / 2, side, side)
 }
 
+/// The image on a white ground, as programs that show images have it. The colours of transparent pixels are
+/// arbitrary, often black.
+fn opaque(image: DynamicImage) -> DynamicImage {
+    if !image.color().has_alpha() {
+        return image;
+    }
+    let mut image = image.into_rgba8();
+    for Rgba([red, green, blue, alpha]) in image.pixels_mut() {
+        let share = u32::from(*alpha);
+        for value in [red, green, blue] {
+            *value = ((u32::from(*value) * share + 255 * (255 - share) + 127) / 255) as u8;
+        }
+        *alpha = 255;
+    }
+    image.into()
+}
+
 /// Reorders pixels from `[height, width, channels]` to `[channels, height, width]`.
 fn planes(pixels: &[u8]) -> Vec<u8> {
     let channel = |channel| pixels.iter().skip(channel).step_by(3).copied();
     (0..3).flat_map(channel).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbaImage;
+
+    use super::*;
+
+    #[test]
+    fn transparent_pixels_are_white_and_opaque_ones_stay() {
+        let pixels = [[0, 0, 0, 0], [10, 20, 30, 255], [0, 100, 255, 51]];
+        let image = RgbaImage::from_fn(3, 1, |x, _| Rgba(pixels[x as usize]));
+        let found = opaque(image.into()).into_rgb8().into_raw();
+        // 51 is a fifth of 255.
+        assert_eq!(found, [255, 255, 255, 10, 20, 30, 204, 224, 255]);
+    }
 }

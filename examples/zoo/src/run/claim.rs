@@ -13,6 +13,8 @@ pub(crate) const LOCK: &str = "lock";
 pub struct Claim {
     path: PathBuf,
     _lock: Option<File>,
+    /// Whether the folder is removed if nothing is written to it. A folder that the user created stays.
+    is_removable: bool,
 }
 
 impl Claim {
@@ -45,7 +47,12 @@ impl Claim {
         for name in std::iter::once(name.to_string()).chain(numbered) {
             match Self::take(&parent.join(name), &starts_over) {
                 Err(Error::OutDirInUse { .. }) => {}
-                claim => return claim,
+                Err(error) => return Err(error),
+                Ok(mut claim) => {
+                    // Another process may have created it a moment ago, and taken none.
+                    claim.is_removable = true;
+                    return Ok(claim);
+                }
             }
         }
         unreachable!("there is always another number")
@@ -82,9 +89,23 @@ impl Claim {
         if path.is_file() {
             return Err(Error::OutDirInUse { path: path.into() });
         }
+        let is_removable = !path.exists();
         create_folder(path)?;
         let file = path.join(LOCK);
-        let lock = File::create(&file).map_err(|source| Error::Io { path: file, source })?;
+        // Not truncated: a file of this name may be the user's.
+        let options = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file);
+        let io = |source| Error::Io {
+            path: file.clone(),
+            source,
+        };
+        let lock = options.map_err(io)?;
+        if lock.metadata().map_err(io)?.len() > 0 {
+            return Err(Error::OutDirInUse { path: path.into() });
+        }
         let lock = match lock.try_lock() {
             Ok(()) => Some(lock),
             Err(TryLockError::WouldBlock) => {
@@ -96,6 +117,7 @@ impl Claim {
         Ok(Self {
             path: path.into(),
             _lock: lock,
+            is_removable,
         })
     }
 
@@ -119,12 +141,14 @@ impl Claim {
     }
 }
 
-/// Removes the folder if nothing was written to it.
+/// Removes the lock if nothing was written to the folder, and the folder too if it is removable.
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.entries().is_ok_and(|entries| entries.is_empty()) {
             let _ = fs::remove_file(self.path.join(LOCK));
-            let _ = fs::remove_dir(&self.path);
+            if self.is_removable {
+                let _ = fs::remove_dir(&self.path);
+            }
         }
     }
 }
@@ -190,5 +214,20 @@ mod tests {
         let claim = Claim::new(Some(&path), "", |_| true).expect("to start over");
         assert!(!file.exists());
         assert_eq!(claim.path(), path);
+    }
+
+    #[test]
+    fn what_the_user_has_stays() {
+        let empty = tempfile::tempdir().expect("a temporary folder");
+        drop(Claim::new(Some(empty.path()), "", never).expect("free"));
+        let left = fs::read_dir(empty.path()).expect("the folder of the user");
+        assert_eq!(left.count(), 0);
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join(LOCK);
+        fs::write(&file, "a key").expect("written");
+        let claim = Claim::new(Some(folder.path()), "", |_| true);
+        assert!(matches!(claim, Err(Error::OutDirInUse { .. })));
+        assert_eq!(fs::read_to_string(&file).expect("kept"), "a key");
     }
 }

@@ -29,7 +29,7 @@ use crate::files::write_json;
 use crate::memory::keep_freed_memory;
 use crate::models::{AnyNetwork, Costs, NetworkName, trainable_parameters};
 use crate::output::{exit, say};
-use crate::train::{Recipe, Session, accuracy, last_checkpoint, save_weights};
+use crate::train::{LostLogs, Recipe, Session, accuracy, last_checkpoint, save_weights};
 use crate::weights::Metadata;
 
 /// The main function of a network's example. Reads the command line, then trains and tests the network, or
@@ -38,7 +38,13 @@ pub fn run(network: NetworkName) -> ExitCode {
     keep_freed_memory();
     let args = Args::read(network);
     if !args.files.trains() {
-        return exit(used(network, &args));
+        let mut text = String::new();
+        let result = used(network, &args, &mut text);
+        let printed = exit::<_, Error>(Ok(text));
+        return match result {
+            Ok(()) => printed,
+            Err(error) => exit::<String, _>(Err(error)),
+        };
     }
     let files = args.files.clone();
     exit(Run::new(network, args).and_then(|run| {
@@ -116,10 +122,16 @@ impl Run {
         training.devices = flags.devices.or(training.devices);
         training.parallel = flags.parallel.or(training.parallel);
         let epochs = settings.recipe.epochs;
-        let last = last_checkpoint(folder, epochs);
-        if last == epochs && folder.join(report::FILE).exists() {
-            return Err(refuse(format!("all {epochs} epochs are done")));
+        if folder.join(report::FILE).exists() {
+            return Err(refuse(format!(
+                "all {epochs} epochs are done: {} is there",
+                report::FILE
+            )));
         }
+        if let Some(lost) = LostLogs::of(folder, epochs) {
+            return Err(refuse(lost.to_string()));
+        }
+        let last = last_checkpoint(folder, epochs);
         if last == 0 {
             say!("no epoch was finished: the run starts over");
         }

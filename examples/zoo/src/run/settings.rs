@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::claim::LOCK;
 use super::report::{self, Report};
@@ -11,7 +12,7 @@ use crate::Error;
 use crate::cli::{ConvArgs, TrainingArgs};
 use crate::files::{PART, read_json};
 use crate::models::NetworkName;
-use crate::train::{CHECKPOINTS, Recipe, TRAIN, VALID, last_checkpoint};
+use crate::train::{CHECKPOINTS, LostLogs, Recipe, TRAIN, VALID, last_checkpoint};
 
 /// The name of the file in the folder of a run.
 pub(super) const FILE: &str = "config.json";
@@ -76,6 +77,11 @@ impl Settings {
     /// # Errors
     /// [`Error::OutDirInUse`]: the folder holds something else.
     pub(crate) fn state(&self, folder: &Path) -> Result<State, Error> {
+        if folder.is_file() {
+            return Err(Error::OutDirInUse {
+                path: folder.into(),
+            });
+        }
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name());
         if names.all(|name| name == *LOCK) || self.left_nothing(folder) {
@@ -103,13 +109,17 @@ impl Settings {
             settings.training.download = false;
             serde_json::to_value(settings)
         });
-        ours.is_ok_and(|ours| theirs.is_ok_and(|theirs| ours == theirs))
+        ours.is_ok_and(|ours| theirs.is_ok_and(|theirs| are_equal(&ours, &theirs)))
     }
 
     /// The settings of the run in a folder. The error is a message.
     pub(super) fn read(folder: &Path) -> Result<Self, String> {
         let json = fs::read(folder.join(FILE)).map_err(|error| format!("{FILE}: {error}"))?;
-        serde_json::from_slice(&json).map_err(|error| format!("{FILE}: {error}"))
+        let settings: Self =
+            serde_json::from_slice(&json).map_err(|error| format!("{FILE}: {error}"))?;
+        let checked = settings.training.check().and(settings.recipe.check());
+        checked.map_err(|error| format!("{FILE}: {error}"))?;
+        Ok(settings)
     }
 
     /// Whether a folder holds nothing but the files of a run with these settings that was interrupted before
@@ -120,8 +130,28 @@ impl Settings {
         let known = [FILE, &part, LOCK, CHECKPOINTS, TRAIN, VALID];
         let mut names = entries.map(|entry| entry.file_name());
         names.all(|name| known.iter().any(|known| name == *known))
+            && LostLogs::of(folder, self.recipe.epochs).is_none()
             && last_checkpoint(folder, self.recipe.epochs) == 0
             && Self::read(folder).is_ok_and(|other| self.is_same(&other))
+    }
+}
+
+/// Whether two values are equal. A number that was read from text may have lost its last digit.
+fn are_equal(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Number(ours), Value::Number(theirs)) if ours.is_f64() && theirs.is_f64() => {
+            let [ours, theirs] = [ours, theirs].map(|number| number.as_f64().unwrap_or(f64::NAN));
+            (ours - theirs).abs() <= 4.0 * f64::EPSILON * ours.abs()
+        }
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let equal = |(name, value)| {
+                theirs
+                    .get(name)
+                    .is_some_and(|other| are_equal(value, other))
+            };
+            ours.len() == theirs.len() && ours.iter().all(equal)
+        }
+        _ => ours == theirs,
     }
 }
 

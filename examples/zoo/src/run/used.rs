@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use burn::tensor::activation::softmax;
+use clap::ValueEnum;
 use linearconv::Inference;
 
 use crate::Error;
@@ -17,19 +18,20 @@ use crate::weights::{Loaded, Metadata, export, load};
 /// The number of classes that are printed for an image.
 const LIKELIEST: usize = 3;
 
-/// Loads a network, and evaluates, predicts or exports as the command line says. Returns the text to print.
+/// Loads a network, and evaluates, predicts or exports as the command line says. Adds what it finds to `text`,
+/// also where a later image or file is an error.
 ///
 /// # Errors
 /// [`Error`], which names the file or the flag; [`Error::Load`] also names the tensor.
-pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
+pub fn used(network: NetworkName, args: &Args, text: &mut String) -> Result<(), Error> {
     let (files, training) = (&args.files, &args.training);
     files.check_export()?;
     let workplace = training.workplace()?;
     let device = workplace.main();
     let file = files.load.as_deref().unwrap_or(Path::new(""));
     let loaded = load_for(network, file, training.dataset, &device.clone().autodiff())?;
-    let mut text = String::new();
     let mut metadata = loaded.metadata_of(network);
+    check_dataset(file, &metadata, training.dataset)?;
     let asked = Inference::new(loaded.network.clone());
     if files.evaluate {
         let loaders = super::load(training, &training.recipe(network), 0, device)?;
@@ -45,8 +47,26 @@ pub fn used(network: NetworkName, args: &Args) -> Result<String, Error> {
         let answer = answer(&asked, image, training.dataset, device)?;
         let _ = writeln!(text, "{}: {answer}", image.display());
     }
-    files.write_export(loaded, metadata)?;
-    Ok(text)
+    files.write_export(loaded, metadata)
+}
+
+/// # Errors
+/// [`Error::Flags`] if the file says that its network tells other classes apart.
+fn check_dataset(file: &Path, metadata: &Metadata, dataset: DatasetName) -> Result<(), Error> {
+    let known = metadata.entries().find(|(name, _)| *name == "dataset");
+    let known = known.and_then(|(_, name)| DatasetName::from_str(name, false).ok());
+    let classes = |dataset: DatasetName| -> Vec<String> {
+        (0..dataset.classes())
+            .map(|class| dataset.class_name(class))
+            .collect()
+    };
+    match known.filter(|known| classes(*known) != classes(dataset)) {
+        Some(known) => Err(Error::Flags(format!(
+            "{}: the network was trained on {known}, not on {dataset}; give --dataset {known}",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Loads a network from a file, for images of a data set.
@@ -115,7 +135,7 @@ impl FileArgs {
     /// [`Error::Export`], which names the file.
     pub(super) fn write_export(&self, loaded: Loaded, metadata: Metadata) -> Result<(), Error> {
         match &self.export {
-            Some(path) => export::write(loaded, path, self.dense, &metadata),
+            Some(path) => export::write(loaded, path, self.dense, self.force, &metadata),
             None => Ok(()),
         }
     }

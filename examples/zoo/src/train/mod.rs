@@ -21,5 +21,5 @@ pub use training::accuracy;
 
 pub(crate) use logs::{TRAIN, VALID};
 pub(crate) use saving::{CHECKPOINTS, save_weights};
-pub(crate) use session::{Session, last_checkpoint};
+pub(crate) use session::{LostLogs, Session, last_checkpoint};
 pub(crate) use training::Teacher;

@@ -5,6 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::check_count;
 use crate::data::DatasetName;
 use crate::models::{Family, NetworkName};
 
@@ -100,6 +101,48 @@ impl fmt::Display for Recipe {
 }
 
 impl Recipe {
+    /// Checks the numbers, which a file may hold.
+    ///
+    /// # Errors
+    /// A message that names the number.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let interval = match self.pruning {
+            PruningSchedule::Ramp { interval } | PruningSchedule::Threshold { interval, .. } => {
+                interval
+            }
+        };
+        for (name, number) in [("epochs", self.epochs), ("batch_size", self.batch_size)] {
+            check_count(number).map_err(|error| format!("{name}: {error}"))?;
+        }
+        for (name, valid) in [
+            (
+                "learning_rate",
+                self.learning_rate > 0.0 && self.learning_rate <= 1.0,
+            ),
+            (
+                "label_smoothing",
+                (0.0..1.0).contains(&self.label_smoothing),
+            ),
+            ("correlation_weight", is_weight(self.correlation_weight)),
+            (
+                "coefficient_l1_weight",
+                is_weight(self.coefficient_l1_weight),
+            ),
+            ("regularization_interval", self.regularization_interval > 0),
+            ("pruning", interval > 0),
+            (
+                "validation_share",
+                self.validation_share > 0.0 && self.validation_share < 1.0,
+            ),
+            ("train_limit", self.train_limit != Some(0)),
+        ] {
+            if !valid {
+                return Err(format!("{name} has an impossible value"));
+            }
+        }
+        Ok(())
+    }
+
     /// The recipe of that name for a network and a data set.
     pub fn new(name: RecipeName, network: NetworkName, dataset: DatasetName) -> Self {
         match name {
@@ -164,6 +207,10 @@ impl Recipe {
             ..paper
         }
     }
+}
+
+fn is_weight(weight: f64) -> bool {
+    weight >= 0.0 && weight.is_finite()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One training by burn-train: it follows a recipe, writes to a folder, and returns the weights of the best
 //! epoch.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::lr_scheduler::cosine::CosineAnnealingLrSchedulerConfig;
@@ -80,6 +80,11 @@ impl Session<'_> {
             self.finished_epochs,
         )?
         .with_teacher(teacher);
+        if self.finished_epochs > 0 {
+            // burn-train panics on a checkpoint of another network.
+            let file = checkpoint(self.folder, MODEL, self.finished_epochs);
+            load_weights(classifier.clone(), &file)?;
+        }
         let schedule = learning_rates(recipe, steps_per_epoch).map_err(Error::Recipe)?;
         // PyTorch's default for epsilon, as in the reference implementation. Burn's default is larger.
         let optimizer = OnePassAdam::init(1e-8);
@@ -183,6 +188,30 @@ impl Session<'_> {
         let file = checkpoint(self.folder, MODEL, best_epoch);
         let classifier = load_weights(result.model, &file)?.valid();
         Ok((classifier, epochs, best_epoch))
+    }
+}
+
+/// The logs of epochs that have left a checkpoint are gone. A training could not continue from the checkpoint, and
+/// would write over it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is there, but the logs in `train` and `valid` end with epoch {logged}; put the logs back, or begin a new \
+     run from these weights with --load",
+    checkpoint.display()
+)]
+pub(crate) struct LostLogs {
+    checkpoint: PathBuf,
+    logged: usize,
+}
+
+impl LostLogs {
+    /// What is lost in the folder of a run, if anything is. The last epoch may have a checkpoint and no logs: a
+    /// training may end between the two.
+    pub(crate) fn of(folder: &Path, epochs: usize) -> Option<Self> {
+        let logged = Epoch::read_all(folder, epochs).len();
+        let mut later = (logged + 2..=epochs).map(|epoch| checkpoint(folder, MODEL, epoch));
+        let checkpoint = later.find(|path| path.exists())?;
+        Some(Self { checkpoint, logged })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Networks as files for other programs.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use burn::module::{Module, Param};
@@ -37,21 +38,36 @@ pub fn check(path: &Path, force: bool) -> Result<(), String> {
             ));
         }
     }
-    if path.exists() && !force {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         return Err(format!(
-            "--export {}: the file exists; give another name, or --force to replace it",
-            path.display()
+            "--export {}: there is no folder {}",
+            path.display(),
+            parent.display()
         ));
+    }
+    if path.exists() && !force {
+        return Err(format!("--export {}: {EXISTS}", path.display()));
     }
     Ok(())
 }
 
-/// Writes a network to a file. On an error no incomplete file is left. LinearConv layers stay LinearConv
+const EXISTS: &str = "the file exists; give another name, or --force to replace it";
+
+/// Writes a network to a file, and replaces a file only with `force`. On an error no incomplete file is left. LinearConv layers stay LinearConv
 /// layers, or become dense with `dense`. In ONNX they are factored, and normalizations are folded.
 ///
 /// # Errors
 /// [`Error::Export`], which names the file.
-pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> Result<(), Error> {
+pub fn write(
+    loaded: Loaded,
+    path: &Path,
+    dense: bool,
+    force: bool,
+    metadata: &Metadata,
+) -> Result<(), Error> {
     let failed = |reason: String| Error::Export {
         path: path.into(),
         reason,
@@ -67,8 +83,17 @@ pub fn write(loaded: Loaded, path: &Path, dense: bool, metadata: &Metadata) -> R
         Some("onnx") => super::onnx::to_bytes(network, loaded.channels, &metadata),
         _ => to_safetensors(network, &metadata),
     };
-    let written = files::write(path, &bytes.map_err(failed)?);
-    written.map_err(|error| failed(error.to_string()))
+    let bytes = bytes.map_err(failed)?;
+    let written = match force {
+        true => files::write(path, &bytes),
+        false => files::write_new(path, &bytes),
+    };
+    written.map_err(|error| {
+        failed(match error.kind() {
+            ErrorKind::AlreadyExists => EXISTS.into(),
+            _ => error.to_string(),
+        })
+    })
 }
 
 /// Replaces LinearConv layers by the dense layers with the same outputs.

@@ -278,7 +278,7 @@ fn safetensors() -> Vec<u8> {
     let loaded = load(NetworkName::Base, &path, &Device::flex()).expect("valid");
     let metadata = loaded.metadata_of(NetworkName::Base);
     let path = folder.path().join("base.safetensors");
-    export::write(loaded, &path, false, &metadata).expect("written");
+    export::write(loaded, &path, false, true, &metadata).expect("written");
     fs::read(&path).expect("it was written")
 }
 

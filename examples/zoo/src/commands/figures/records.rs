@@ -65,7 +65,7 @@ impl Results {
     /// Reads a folder.
     ///
     /// # Errors
-    /// Names the file that is no result, or the folder that has none.
+    /// Names the file that is no result, or the folder that cannot be read.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io {
             path: folder.into(),

@@ -45,6 +45,9 @@ pub(super) fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Er
 
 /// The mean of values, and their standard deviation where there are several.
 fn spread(values: &[f64], signed: bool) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let mean_text = match signed {
