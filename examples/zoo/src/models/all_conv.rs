@@ -60,7 +60,8 @@ impl AllConvConfig {
 
 /// The policy with He initialization of the primary filters (He et al. 2015,
 /// [arXiv 1502.01852](https://arxiv.org/abs/1502.01852)). Without normalization, and with the initial values
-/// of [`LinearConv2dConfig`](linearconv::LinearConv2dConfig), the maps shrink from layer to layer, and the network does not begin to learn.
+/// of [`LinearConv2dConfig`](linearconv::LinearConv2dConfig), the maps shrink from layer to layer, and the network
+/// does not begin to learn.
 fn with_he_initialization(mut policy: ConvConfig) -> ConvConfig {
     if let ConvConfig::Linear(policy) | ConvConfig::Auto(policy) = &mut policy {
         policy.initializer = Initializer::KaimingUniform {
