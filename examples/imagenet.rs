@@ -156,11 +156,7 @@ fn import(path: &Path, device: &Device) -> Result<ResNet18, Box<dyn Error>> {
 fn read_image(path: &Path, device: &Device) -> Result<Tensor<4>, Box<dyn Error>> {
     let image = image::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     // As torchvision does: scale to 256 pixels, then keep the 224×224 pixels in the middle.
-    // The square in the middle is cut out first: a narrow image could need more memory than there is.
-    let side = image.width().min(image.height());
-    let [left, top] = [image.width(), image.height()].map(|size| (size - side) / 2);
-    let image = image.crop_imm(left, top, side, side);
-    let image = image.resize_exact(256, 256, FilterType::Triangle);
+    let image = linearconv_zoo::data::square(&image).resize_exact(256, 256, FilterType::Triangle);
     let image = image.crop_imm(16, 16, SIDE as u32, SIDE as u32).into_rgb8();
     let channel = |channel: usize| {
         let pixels = image.pixels();

@@ -33,8 +33,8 @@ pub struct FileArgs {
     pub force: bool,
 }
 
-/// The flags that a file of weights makes needless.
-const CONVOLUTIONS: [&str; 6] = [
+/// The flags of the convolutions, which a file of weights makes needless.
+pub(super) const CONVOLUTIONS: [&str; 6] = [
     "variant",
     "rank",
     "sparsity",

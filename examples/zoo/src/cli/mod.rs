@@ -6,9 +6,13 @@ mod training;
 mod values;
 
 pub use convolutions::ConvArgs;
+use files::CONVOLUTIONS;
 pub use files::FileArgs;
 pub use training::TrainingArgs;
-pub(crate) use values::{check_count, count_or_none, points, positive, share, share_below_1};
+pub(crate) use values::{
+    check_count, check_needed, count_or_none, is_share, is_share_below_1, is_weight, points,
+    positive, share, share_below_1,
+};
 
 use std::path::PathBuf;
 
@@ -38,18 +42,12 @@ pub struct Args {
     /// move it to other devices. With the same number of threads the result is that of an
     /// uninterrupted run. The number of epochs cannot change, because the learning rate falls to zero
     /// at the last epoch: a longer training is a new run.
-    #[arg(long, value_name = "DIR", conflicts_with_all = SETTINGS)]
+    #[arg(long, value_name = "DIR", conflicts_with_all = CONVOLUTIONS, conflicts_with_all = SETTINGS)]
     pub resume: Option<PathBuf>,
 }
 
-/// The flags that exclude --resume, because a resumed run has kept its settings.
-const SETTINGS: [&str; 20] = [
-    "variant",
-    "rank",
-    "sparsity",
-    "channel_ratio",
-    "layers",
-    "evaluation",
+/// The flags that exclude --resume, because a resumed run has kept its settings, beside those of the convolutions.
+const SETTINGS: [&str; 14] = [
     "dataset",
     "data_dir",
     "download",
@@ -79,31 +77,21 @@ impl Args {
     }
 
     /// Checks what clap does not check: the flags of the convolutions, and that `--load` stands beside the flags
-    /// that need it. clap does not require a flag that excludes another flag of the command line.
+    /// that need it.
     ///
     /// # Errors
     /// A message that names the flags.
     pub fn check(&self, network: NetworkName) -> Result<(), String> {
         self.conv.coefficients(network)?;
-        let FileArgs {
-            load,
-            evaluate,
-            predict,
-            ..
-        } = &self.files;
-        let needs_load = [
-            ("--evaluate", *evaluate),
-            ("--predict", !predict.is_empty()),
-        ];
-        match needs_load
-            .into_iter()
-            .find(|(_, given)| *given && load.is_none())
-        {
-            Some((flag, _)) => Err(format!(
-                "{flag} needs --load FILE, which the flags of a training exclude"
-            )),
-            None => Ok(()),
-        }
+        let files = &self.files;
+        let (needed, loads) = (
+            "--load FILE, which the flags of a training exclude",
+            files.load.is_some(),
+        );
+        check_needed([
+            ("--evaluate", files.evaluate, needed, loads),
+            ("--predict", !files.predict.is_empty(), needed, loads),
+        ])
     }
 }
 
@@ -236,9 +224,16 @@ mod tests {
         ];
         // The flags that require --load.
         let places = [&places[..], &["evaluate", "predict"]].concat();
-        for arg in Args::command().get_arguments() {
+        let command = Args::command();
+        let resume = command.get_arguments().find(|arg| arg.get_id() == "resume");
+        let excluded = command.get_arg_conflicts_with(resume.expect("a flag"));
+        for arg in command.get_arguments() {
             let id = arg.get_id().as_str();
-            assert_ne!(SETTINGS.contains(&id), places.contains(&id), "{id}");
+            assert_ne!(
+                excluded.iter().any(|other| other.get_id() == id),
+                places.contains(&id),
+                "{id}"
+            );
         }
         let error = parse("--resume runs/one --epochs 3")
             .expect_err("conflict")

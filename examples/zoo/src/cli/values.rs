@@ -1,4 +1,4 @@
-//! Checks numbers of the command line.
+//! Checks values of the command line.
 
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -35,19 +35,19 @@ pub(crate) fn check_count(number: usize) -> Result<usize, String> {
 }
 
 pub(crate) fn share(text: &str) -> Result<f64, String> {
-    number(
-        text,
-        |share| share > 0.0 && share <= 1.0,
-        "above 0 and at most 1",
-    )
+    number(text, is_share, "above 0 and at most 1")
+}
+
+pub(crate) fn is_share(number: f64) -> bool {
+    number > 0.0 && number <= 1.0
 }
 
 pub(crate) fn share_below_1(text: &str) -> Result<f64, String> {
-    number(
-        text,
-        |share| share > 0.0 && share < 1.0,
-        "above 0 and below 1",
-    )
+    number(text, is_share_below_1, "above 0 and below 1")
+}
+
+pub(crate) fn is_share_below_1(number: f64) -> bool {
+    number > 0.0 && number < 1.0
 }
 
 pub(crate) fn points(text: &str) -> Result<f64, String> {
@@ -59,11 +59,11 @@ pub(crate) fn points(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn weight(text: &str) -> Result<f64, String> {
-    number(
-        text,
-        |weight| weight >= 0.0 && weight.is_finite(),
-        "at least 0",
-    )
+    number(text, is_weight, "at least 0")
+}
+
+pub(crate) fn is_weight(number: f64) -> bool {
+    number >= 0.0 && number.is_finite()
 }
 
 fn number(text: &str, valid: fn(f64) -> bool, expected: &str) -> Result<f64, String> {
@@ -71,5 +71,22 @@ fn number(text: &str, valid: fn(f64) -> bool, expected: &str) -> Result<f64, Str
         Ok(number) if valid(number) => Ok(number),
         Ok(_) => Err(format!("must be {expected}")),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Checks that flags stand beside the flags that they need. clap does not require a flag that excludes another flag of
+/// the command line. Each flag has its name, whether it is given, what it needs, and whether that is given.
+///
+/// # Errors
+/// A message that names the flag, and what it needs.
+pub(crate) fn check_needed<const N: usize>(
+    flags: [(&str, bool, &str, bool); N],
+) -> Result<(), String> {
+    let mut alone = flags
+        .into_iter()
+        .filter(|(_, given, _, is_there)| *given && !is_there);
+    match alone.next() {
+        Some((flag, _, needed, _)) => Err(format!("{flag} needs {needed}")),
+        None => Ok(()),
     }
 }

@@ -12,7 +12,8 @@ use super::table::{Format, Table};
 use crate::Error;
 use crate::calibration::{calibrate, first_images, normalize_again};
 use crate::cli::{
-    Args, ConvArgs, FileArgs, TrainingArgs, count_or_none, points, positive, share, share_below_1,
+    Args, ConvArgs, FileArgs, TrainingArgs, check_needed, count_or_none, points, positive, share,
+    share_below_1,
 };
 use crate::data::{DatasetName, Loaders};
 use crate::files::{read_json, write_json};
@@ -383,7 +384,7 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
         }
         (None, Some(error), _) => Compression::to_error(error),
         (None, None, Some(share)) => Compression::to_multiply_adds(share),
-        (None, None, None) => Compression::to_parameters(args.parameters.unwrap_or(0.5)),
+        (None, None, None) => Compression::to_parameters(args.share_of_parameters()),
     };
     let dense = network.valid();
     let batches = loaders.calibration.as_ref();
@@ -414,14 +415,13 @@ fn plan(args: &CompressArgs, network: &AnyNetwork, loaders: &Loaders) -> Result<
 }
 
 impl CompressArgs {
-    /// Checks that flags stand beside the flags that they need. clap does not require a flag that excludes another
-    /// flag of the command line.
+    /// Checks what clap does not check.
     ///
     /// # Errors
     /// [`Error::Flags`], which names the flags.
     fn check(&self) -> Result<(), Error> {
-        let uniform = self.uniform.is_some();
-        for (flag, given, needed, is_there) in [
+        let (uniform, lose) = (self.uniform.is_some(), self.lose.is_some());
+        check_needed([
             ("--rank", self.rank.is_some(), "--uniform", uniform),
             (
                 "--channel-ratio",
@@ -429,34 +429,38 @@ impl CompressArgs {
                 "--uniform",
                 uniform,
             ),
-            (
-                "--search",
-                self.search.is_some(),
-                "--lose",
-                self.lose.is_some(),
-            ),
-        ] {
-            if given && !is_there {
-                return Err(Error::Flags(format!("{flag} needs {needed}")));
-            }
-        }
-        Ok(())
+            ("--search", self.search.is_some(), "--lose", lose),
+        ])
+        .map_err(Error::Flags)
     }
 
-    /// What a search depends on, apart from the weights of the network.
+    /// The share of the weights to keep, where no other budget is given.
+    fn share_of_parameters(&self) -> f64 {
+        self.parameters.unwrap_or(0.5)
+    }
+
+    /// What a search depends on, apart from the content of the file of weights.
     fn question(&self, points: f64) -> String {
         let budget = match self.multiply_adds {
             Some(share) => format!("multiply-adds {share}"),
-            None => format!("parameters {}", self.parameters.unwrap_or(0.5)),
+            None => format!("parameters {}", self.share_of_parameters()),
         };
+        let training = &self.training;
+        let recipe = training.recipe(self.network);
         let weights = match &self.load {
             Some(file) => file.display().to_string(),
-            None => format!("seed {}", self.training.seed),
+            None => recipe.to_string(),
         };
+        let images = recipe
+            .train_limit
+            .map_or("all".into(), |limit| limit.to_string());
+        // The seed and the limit decide which images are for validation.
         format!(
-            "{} on {} ({weights}), {budget}, lose {points}, data-aware {}, measure {}, calibration images {}",
+            "{} on {} ({weights}), seed {}, {images} images, {budget}, lose {points}, data-aware {}, measure {}, \
+             calibration images {}",
             self.network,
-            self.training.dataset,
+            training.dataset,
+            training.seed,
             self.data_aware,
             self.measure,
             self.calibration_images

@@ -61,10 +61,13 @@ impl Folder {
         let path = self.path.join(published.name);
         if self.download {
             download::ensure(published, &path)?;
-        } else if !path.try_exists().map_err(|source| Error::Io {
+            return Ok(path);
+        }
+        let exists = path.try_exists().map_err(|source| Error::Io {
             file: path.display().to_string(),
             source,
-        })? {
+        })?;
+        if !exists {
             return Err(Error::Missing {
                 file: path.display().to_string(),
                 url: published.url(),

@@ -57,7 +57,7 @@ fn decode(path: &Path) -> image::ImageResult<DynamicImage> {
 
 /// The square in the middle of an image. It is cut out before it is scaled: a narrow image of which the shorter
 /// side is scaled may need more memory than there is.
-fn square(image: &DynamicImage) -> DynamicImage {
+pub fn square(image: &DynamicImage) -> DynamicImage {
     let (width, height) = (image.width(), image.height());
     let side = width.min(height);
     image.crop_imm((width - side) / 2, (height - side) / 2, side, side)

@@ -18,7 +18,7 @@ pub use augmentation::Augmentation;
 pub(crate) use augmentation::split_mix;
 pub use batch::{ImageBatch, ImageBatcher, Sample};
 pub use error::Error;
-pub use image::read_image;
+pub use image::{read_image, square};
 pub use loaders::{LoaderConfig, Loaders};
 
 use std::fmt;

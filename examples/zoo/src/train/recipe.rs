@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::check_count;
+use crate::cli::{check_count, is_share, is_share_below_1, is_weight};
 use crate::data::DatasetName;
 use crate::models::{Family, NetworkName};
 
@@ -115,10 +115,7 @@ impl Recipe {
             check_count(number).map_err(|error| format!("{name}: {error}"))?;
         }
         for (name, valid) in [
-            (
-                "learning_rate",
-                self.learning_rate > 0.0 && self.learning_rate <= 1.0,
-            ),
+            ("learning_rate", is_share(self.learning_rate)),
             (
                 "label_smoothing",
                 (0.0..1.0).contains(&self.label_smoothing),
@@ -130,10 +127,7 @@ impl Recipe {
             ),
             ("regularization_interval", self.regularization_interval > 0),
             ("pruning", interval > 0),
-            (
-                "validation_share",
-                self.validation_share > 0.0 && self.validation_share < 1.0,
-            ),
+            ("validation_share", is_share_below_1(self.validation_share)),
             ("train_limit", self.train_limit != Some(0)),
         ] {
             if !valid {
@@ -207,10 +201,6 @@ impl Recipe {
             ..paper
         }
     }
-}
-
-fn is_weight(weight: f64) -> bool {
-    weight >= 0.0 && weight.is_finite()
 }
 
 #[cfg(test)]

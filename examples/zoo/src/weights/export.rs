@@ -56,8 +56,9 @@ pub fn check(path: &Path, force: bool) -> Result<(), String> {
 
 const EXISTS: &str = "the file exists; give another name, or --force to replace it";
 
-/// Writes a network to a file, and replaces a file only with `force`. On an error no incomplete file is left. LinearConv layers stay LinearConv
-/// layers, or become dense with `dense`. In ONNX they are factored, and normalizations are folded.
+/// Writes a network to a file, and replaces a file only with `force`. On an error no incomplete file is left.
+/// LinearConv layers stay LinearConv layers, or become dense with `dense`. In ONNX they are factored, and
+/// normalizations are folded.
 ///
 /// # Errors
 /// [`Error::Export`], which names the file.
