@@ -46,8 +46,8 @@ pub(crate) enum Mark {
     Circles,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
 
 const PANEL: (u32, u32) = (480, 400);
 const FONT: &str = "sans-serif";
@@ -68,12 +68,14 @@ const COLORS: [RGBColor; 9] = [
     RGBColor(120, 120, 120),
 ];
 
-/// Draws on a new SVG file of this size in pixels, on white, so that it is legible on a dark page too.
+/// Draws on a new SVG file of this size in pixels, on white, so that it is legible on a dark page too. It is narrower
+/// on a narrow page. The title is for people who cannot see it.
 ///
 /// # Errors
 /// Names the file.
 pub(crate) fn draw_svg(
     path: &Path,
+    title: &str,
     size: (u32, u32),
     draw: impl FnOnce(&Area<'_>) -> Drawn<()>,
 ) -> Result<(), Error> {
@@ -84,11 +86,21 @@ pub(crate) fn draw_svg(
         draw(&area)?;
         Ok(area.present()?)
     })();
-    let written = drawn.and_then(|()| Ok(crate::files::write(path, svg.as_bytes())?));
+    let written = drawn.and_then(|()| {
+        let svg = described(&svg, title);
+        Ok(crate::files::write(path, svg.as_bytes())?)
+    });
     written.map_err(|error| Error::Figure {
         path: path.into(),
         reason: error.to_string(),
     })
+}
+
+/// Adds what the library for charts does not write.
+fn described(svg: &str, title: &str) -> String {
+    let begun = r#"<svg role="img" style="max-width:100%;height:auto" "#;
+    let svg = svg.replacen("<svg ", begun, 1);
+    svg.replacen('\n', &format!("\n<title>{title}</title>\n"), 1)
 }
 
 /// Draws panels side by side below a title.
@@ -97,7 +109,7 @@ pub(crate) fn draw_svg(
 /// Names the file.
 pub(crate) fn draw_panels(path: &Path, title: &str, panels: &[Panel]) -> Result<(), Error> {
     let width = PANEL.0 * panels.len() as u32;
-    draw_svg(path, (width, PANEL.1), |area| {
+    draw_svg(path, title, (width, PANEL.1), |area| {
         let area = area.titled(title, (FONT, 20))?;
         let areas = area.split_evenly((1, panels.len()));
         areas

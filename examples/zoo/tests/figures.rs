@@ -28,7 +28,7 @@ fn read(path: &Path) -> String {
 fn figures_and_tables_are_those_of_the_results() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let written = draw(&figs().join("results"), folder.path());
-    assert!(written.len() >= 11, "{written:?}");
+    assert!(written.len() >= 12, "{written:?}");
     for path in written {
         let name = path.file_name().expect("a name");
         let again = "run `cargo run --example figures`";

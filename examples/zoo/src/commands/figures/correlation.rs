@@ -28,14 +28,14 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
     let side = SHOWN as i32 * CELL + GAP;
     let width = side * LAYERS.len() as i32 + GAP;
     let height = side * CORRELATED.len() as i32 + TITLE + GAP;
-    draw_svg(&svg, (width as u32, height as u32), |area| {
+    let title = format!(
+        "Correlation ρ of the first {SHOWN} filters, white 0, black ±1, and the mean of |ρ| off the diagonal"
+    );
+    draw_svg(&svg, &title, (width as u32, height as u32), |area| {
         let text = |text: String, at: (i32, i32), size: i32| {
             area.draw(&Text::new(text, at, ("sans-serif", size)))
         };
-        let title = format!(
-            "Correlation ρ of the first {SHOWN} filters, white 0, black ±1, and the mean of |ρ| off the diagonal"
-        );
-        text(title, (GAP, 14), 18)?;
+        text(title.clone(), (GAP, 14), 18)?;
         for (row, (name, label)) in CORRELATED.iter().enumerate() {
             for (column, &layer) in LAYERS.iter().enumerate() {
                 let Some(one) = found(name, layer) else {

@@ -5,6 +5,7 @@ mod compression;
 mod correlation;
 mod csv;
 mod measured;
+mod operation;
 mod records;
 mod tables;
 mod training;
@@ -60,6 +61,7 @@ pub fn figures(args: &FiguresArgs) -> Result<Written, Error> {
     }
     let results = Results::read(&args.results)?;
     let draw = [
+        operation::draw,
         accuracy::against_weights,
         accuracy::against_time,
         compression::draw,
