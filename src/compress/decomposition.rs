@@ -1,16 +1,17 @@
 //! The linear algebra of the fits, by `faer`.
 
-use std::mem;
 use std::vec::Vec;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::qr::no_pivoting::factor::{
+    qr_in_place, qr_in_place_scratch, recommended_block_size,
+};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Mat, MatRef, Par, Spec};
 
-/// The triangle of the QR decomposition of a matrix whose rows come in blocks. It gives the right
-/// singular vectors of the matrix, with memory for one square and one block.
+/// The triangle of the QR decomposition of a matrix. It gives the right singular vectors of the matrix.
 ///
 /// The Gram matrix would be cheaper, but it loses all singular values below the root of the
 /// rounding.
@@ -26,34 +27,54 @@ pub(crate) struct Basis {
 }
 
 impl Triangle {
-    pub(crate) fn new(columns: usize) -> Self {
-        Self(Mat::zeros(0, columns))
-    }
-
-    /// Adds the rows of these blocks.
-    pub(crate) fn add(&mut self, blocks: impl IntoIterator<Item = Mat<f64>>) {
-        let columns = self.0.ncols();
-        let mut blocks: Vec<Mat<f64>> = blocks.into_iter().collect();
-        blocks.push(mem::replace(&mut self.0, Mat::zeros(0, columns)));
-        let rows = blocks.iter().map(Mat::nrows).sum();
-        let mut stacked = Mat::zeros(rows, columns);
-        let mut row = 0;
-        for block in blocks {
-            let mut part = stacked.get_mut(row..row + block.nrows(), ..);
-            part.copy_from(&block);
-            row += block.nrows();
-        }
-        let decomposition = stacked.qr();
-        drop(stacked);
-        let upper = decomposition.thin_R();
-        self.0 = Mat::from_fn(upper.nrows(), columns, |row, column| {
-            // The storage below the diagonal is not part of the triangle.
+    /// The triangle of one matrix, in its memory.
+    pub(crate) fn of(mut matrix: Mat<f64>) -> Self {
+        let (rows, columns) = matrix.shape();
+        let size = rows.min(columns);
+        let block_size = recommended_block_size::<f64>(rows, columns);
+        let scratch =
+            qr_in_place_scratch::<f64>(rows, columns, block_size, Par::Seq, Spec::default());
+        qr_in_place(
+            matrix.as_mut(),
+            Mat::zeros(block_size, size).as_mut(),
+            Par::Seq,
+            MemStack::new(&mut MemBuffer::new(scratch)),
+            Spec::default(),
+        );
+        Self(Mat::from_fn(size, columns, |row, column| {
+            // Below the diagonal there is something else.
             if row <= column {
-                upper[(row, column)]
+                matrix[(row, column)]
             } else {
                 0.0
             }
-        });
+        }))
+    }
+
+    /// The triangle of the matrix whose rows are those of `count` blocks `[rows, columns]`. It takes the memory
+    /// of three squares of the columns, and of one block.
+    pub(crate) fn of_blocks(
+        [rows, columns]: [usize; 2],
+        count: usize,
+        block: impl Fn(usize) -> Mat<f64>,
+    ) -> Self {
+        let mut triangle = Mat::zeros(0, columns);
+        // As many blocks at a time as make a square.
+        let step = columns.div_ceil(rows);
+        for first in (0..count).step_by(step) {
+            let blocks = first..count.min(first + step);
+            let upper = blocks.len() * rows;
+            let mut stacked = Mat::zeros(upper + triangle.nrows(), columns);
+            // Each block is copied at once: blocks that wait would leave holes in the memory.
+            for (place, index) in blocks.enumerate() {
+                let place = place * rows;
+                let mut part = stacked.get_mut(place..place + rows, ..);
+                part.copy_from(block(index));
+            }
+            stacked.get_mut(upper.., ..).copy_from(&triangle);
+            Self(triangle) = Self::of(stacked);
+        }
+        Self(triangle)
     }
 
     /// The right singular vectors of all rows.

@@ -418,15 +418,13 @@ impl<'a> Responses<'a> {
                 all.col_mut(column).iter_mut().for_each(scale);
             }
         }
-        let mut triangle = Triangle::new(kernel.rows);
-        triangle.add([all]);
         Ok(Self {
             patches,
             seen: layer.seen,
             centred,
             weights,
             energy,
-            basis: triangle.basis(),
+            basis: Triangle::of(all).basis(),
         })
     }
 
@@ -515,35 +513,21 @@ fn interleave(mut all: MatMut<f64>, taps: usize, matrix: impl Fn(usize) -> Mat<f
 
 /// Left singular vectors of the matrix of filters.
 fn filters_basis(kernel: &Taps) -> Basis {
-    basis_of_blocks(kernel.rows, kernel, |tap| {
-        kernel.tap(tap).transpose().to_owned()
-    })
+    let block = |tap| kernel.tap(tap).transpose().to_owned();
+    Triangle::of_blocks([kernel.channels, kernel.rows], kernel.taps, block).basis()
 }
 
 /// Left singular vectors of the matrix of channels.
 fn channels_basis(kernel: &Taps) -> Basis {
-    basis_of_blocks(kernel.channels, kernel, |tap| kernel.tap(tap))
+    let block = |tap| kernel.tap(tap);
+    Triangle::of_blocks([kernel.rows, kernel.channels], kernel.taps, block).basis()
 }
 
 /// Left singular vectors of the matrix of filters, after the channels are projected onto a
 /// subspace.
 fn projected_basis(kernel: &Taps, channels: &Mat<f64>) -> Basis {
-    basis_of_blocks(kernel.rows, kernel, |tap| {
-        (kernel.tap(tap) * channels).transpose().to_owned()
-    })
-}
-
-fn basis_of_blocks(columns: usize, kernel: &Taps, block: impl Fn(usize) -> Mat<f64>) -> Basis {
-    let mut triangle = Triangle::new(columns);
-    let mut waiting: Vec<Mat<f64>> = Vec::new();
-    for tap in 0..kernel.taps {
-        waiting.push(block(tap));
-        let rows: usize = waiting.iter().map(Mat::nrows).sum();
-        if rows >= columns || tap + 1 == kernel.taps {
-            triangle.add(waiting.drain(..));
-        }
-    }
-    triangle.basis()
+    let block = |tap| (kernel.tap(tap) * channels).transpose().to_owned();
+    Triangle::of_blocks([channels.ncols(), kernel.rows], kernel.taps, block).basis()
 }
 
 /// The most rounds of a refinement, and the gain of a round, as a fraction of the energy, below
