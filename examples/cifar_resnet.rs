@@ -140,8 +140,7 @@ fn import(path: &Path, device: &Device) -> Result<ResNet, Box<dyn Error>> {
     let is_block = |name: &&String| name.contains("layer1.") && name.ends_with(".conv1.weight");
     let blocks = names.iter().filter(is_block).count();
     if blocks == 0 {
-        let path = path.display();
-        return Err(format!("{path}: no layer1.0.conv1.weight: not a ResNet for CIFAR-10").into());
+        return Err("no layer1.0.conv1.weight: not a ResNet for CIFAR-10".into());
     }
     // A store that fails may leave a network with some of its tensors loaded. That is harmless here, because
     // this network is new and is dropped on an error.
@@ -173,7 +172,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Device::flex();
-    let network = import(&args.file, &device)?;
+    let network =
+        import(&args.file, &device).map_err(|error| format!("{}: {error}", args.file.display()))?;
     let data = DatasetName::Cifar10.load(Some(&args.data_dir), false)?;
     let loader = |images: Images, count: usize| {
         let samples = (0..count).map(|index| Sample { index, seed: 0 }).collect();

@@ -189,7 +189,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let device = Device::flex();
-    let dense = import(&args.file, &device)?;
+    let dense =
+        import(&args.file, &device).map_err(|error| format!("{}: {error}", args.file.display()))?;
     let images = match args.images.as_slice() {
         [] => {
             device.seed(0);

@@ -207,15 +207,24 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Ok(())
     };
 
-    let network = import(&args.file, &device)?;
+    if let Some(file) = args.out.as_ref().filter(|file| file.exists()) {
+        return Err(named(file)("the file exists; give another name".into()));
+    }
+    let network = import(&args.file, &device).map_err(named(&args.file))?;
     report("imported", &network)?;
     let plan = plan(&network, &*data.calibration, args.parameters)?;
     println!("\n{plan}");
     let small = plan.apply(network)?;
     report("small", &small)?;
     if let Some(file) = &args.out {
-        save(&small, &plan, file)?;
-        report("read again", &load(file, &device)?)?;
+        save(&small, &plan, file).map_err(named(file))?;
+        let again = load(file, &device).map_err(named(file))?;
+        report("read again", &again)?;
     }
     Ok(())
+}
+
+/// Adds the name of a file to an error.
+fn named(file: &Path) -> impl Fn(Box<dyn Error>) -> Box<dyn Error> {
+    move |error| format!("{}: {error}", file.display()).into()
 }

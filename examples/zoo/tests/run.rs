@@ -321,6 +321,20 @@ fn a_damaged_checkpoint_is_passed_over() {
 }
 
 #[test]
+fn the_best_checkpoint_is_passed_over_too_if_it_is_damaged() {
+    let parent = tempfile::tempdir().expect("a temporary folder");
+    let folder = parent.path().join("run");
+    let report = run("--variant full --epochs 3", &folder).expect("a result");
+    let best = report.best_epoch;
+    assert!(best < 3, "choose another seed");
+    fs::remove_file(folder.join("report.json")).expect("removed");
+    fs::write(folder.join(format!("checkpoint/model-{best}.bpk")), "").expect("written");
+    let resumed = resume(&folder).expect("the next best epoch");
+    assert_ne!(resumed.best_epoch, best);
+    assert_eq!(resumed.epochs.len(), 3);
+}
+
+#[test]
 fn a_run_that_diverges_says_so_and_keeps_what_was_good() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let folder = parent.path().join("run");

@@ -148,7 +148,8 @@ impl Session<'_> {
         })
     }
 
-    /// Loads the weights of the epoch with the best accuracy on the validation images.
+    /// Loads the weights of the epoch with the best accuracy on the validation images. Prints which damaged
+    /// checkpoints it passes over.
     fn select_best<N: Network>(
         &self,
         result: LearningResult<Classifier<N>>,
@@ -174,20 +175,21 @@ impl Session<'_> {
         let kept = epochs
             .iter()
             .filter(|epoch| checkpoint(self.folder, MODEL, epoch.epoch).exists());
+        let mut kept: Vec<_> = kept
+            .map(|epoch| (epoch.valid_accuracy, epoch.epoch))
+            .collect();
         // Of several equally good epochs the first one, as `LastAndBest` keeps the checkpoints.
-        let best = kept.reduce(
-            |best, epoch| match epoch.valid_accuracy > best.valid_accuracy {
-                true => epoch,
-                false => best,
-            },
-        );
-        let Some(best_epoch) = best.map(|epoch| epoch.epoch) else {
-            let reason = "no epoch has left a checkpoint, so there are no weights to test";
-            return Err(Error::Training(reason.into()));
-        };
-        let file = checkpoint(self.folder, MODEL, best_epoch);
-        let classifier = load_weights(result.model, &file)?.valid();
-        Ok((classifier, epochs, best_epoch))
+        kept.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        for (_, best_epoch) in kept {
+            let file = checkpoint(self.folder, MODEL, best_epoch);
+            match load_weights(result.model.clone(), &file) {
+                Ok(classifier) => return Ok((classifier.valid(), epochs, best_epoch)),
+                Err(error) => say!("passed over: {error}"),
+            }
+        }
+        let reason =
+            "no epoch has left a checkpoint that can be read, so there are no weights to test";
+        Err(Error::Training(reason.into()))
     }
 }
 
