@@ -52,7 +52,7 @@ impl Triangle {
     }
 
     /// The triangle of the matrix whose rows are those of `count` blocks `[rows, columns]`. It takes the memory
-    /// of three squares of the columns, and of one block.
+    /// of two squares of the columns, of the blocks that make one more, and of the block that is copied.
     pub(crate) fn of_blocks(
         [rows, columns]: [usize; 2],
         count: usize,
@@ -72,6 +72,7 @@ impl Triangle {
                 part.copy_from(block(index));
             }
             stacked.get_mut(upper.., ..).copy_from(&triangle);
+            drop(triangle);
             Self(triangle) = Self::of(stacked);
         }
         Self(triangle)

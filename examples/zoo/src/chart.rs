@@ -50,7 +50,7 @@ pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(crate) type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
 
 const PANEL: (u32, u32) = (480, 400);
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 /// The fraction of an axis that stays free beside the points.
 const MARGIN: f64 = 0.06;
 /// The fraction of the vertical axis that a name in the legend takes.

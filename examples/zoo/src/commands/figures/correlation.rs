@@ -8,7 +8,7 @@ use super::csv;
 use super::measured::{CORRELATED, Correlation, SHOWN};
 use super::records::Results;
 use crate::Error;
-use crate::chart::draw_svg;
+use crate::chart::{FONT, draw_svg};
 
 const LAYERS: [usize; 3] = [1, 2, 3];
 /// Pixels of a correlation, and beside a matrix.
@@ -32,9 +32,8 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<Vec<PathBuf>, Err
         "Correlation ρ of the first {SHOWN} filters, white 0, black ±1, and the mean of |ρ| off the diagonal"
     );
     draw_svg(&svg, &title, (width as u32, height as u32), |area| {
-        let text = |text: String, at: (i32, i32), size: i32| {
-            area.draw(&Text::new(text, at, ("sans-serif", size)))
-        };
+        let text =
+            |text: String, at: (i32, i32), size: i32| area.draw(&Text::new(text, at, (FONT, size)));
         text(title.clone(), (GAP, 14), 18)?;
         for (row, (name, label)) in CORRELATED.iter().enumerate() {
             for (column, &layer) in LAYERS.iter().enumerate() {

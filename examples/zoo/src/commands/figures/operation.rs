@@ -7,7 +7,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::records::Results;
 use crate::Error;
-use crate::chart::{Area, Drawn, draw_svg};
+use crate::chart::{Area, Drawn, FONT, draw_svg};
 
 const SIZE: (u32, u32) = (800, 290);
 /// The side of a map, and how far the maps of a stack are apart, in pixels.
@@ -29,6 +29,11 @@ const PRIMARY: i32 = 472;
 const OUTPUT: i32 = 684;
 const UPPER: i32 = 44;
 const LOWER: i32 = 174;
+
+/// The middle of a stack whose left or upper side is here.
+const fn middle(side: i32) -> i32 {
+    side + STACK / 2
+}
 
 /// Draws a layer with full coefficients that combines filters and channels. There are no numbers in it.
 pub(super) fn draw(_: &Results, folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -64,11 +69,10 @@ fn draw_stacks(area: &Area<'_>) -> Drawn<()> {
 }
 
 fn draw_arrows(area: &Area<'_>) -> Drawn<()> {
-    let upper = UPPER + STACK / 2;
-    let lower = LOWER + STACK / 2;
+    let (upper, lower) = (middle(UPPER), middle(LOWER));
     let below = UPPER + STACK + 4;
-    let [to_channels, from_primary] = [CHANNELS, PRIMARY].map(|left| left + STACK / 2);
-    let arrows: [&[(i32, i32)]; 7] = [
+    let [to_channels, from_primary] = [CHANNELS, PRIMARY].map(middle);
+    let arrows: [&[(i32, i32)]; 8] = [
         &[(INPUT + STACK + 6, upper), (CHANNELS - 6, upper)],
         &[(INPUT + STACK + 6, lower), (138, lower)],
         &[(176, lower), (to_channels, lower), (to_channels, below)],
@@ -76,21 +80,20 @@ fn draw_arrows(area: &Area<'_>) -> Drawn<()> {
         &[(438, upper), (PRIMARY - 6, upper)],
         &[(PRIMARY + STACK + 6, upper), (OUTPUT - 6, upper)],
         &[(from_primary, below), (from_primary, lower), (578, lower)],
+        &[(616, lower), (OUTPUT - 6, lower)],
     ];
-    for points in arrows {
-        draw_arrow(area, points)?;
-    }
-    draw_arrow(area, &[(616, lower), (OUTPUT - 6, lower)])
+    arrows
+        .iter()
+        .try_for_each(|points| draw_arrow(area, points))
 }
 
 fn draw_boxes(area: &Area<'_>) -> Drawn<()> {
-    let upper = UPPER + STACK / 2;
-    let lower = LOWER + STACK / 2;
-    let bold = font(16, FontStyle::Bold);
+    let (upper, lower) = (middle(UPPER), middle(LOWER));
+    let bold = font(FontStyle::Bold);
     draw_box(area, [(140, lower - 18), (174, lower + 18)], WHITE)?;
     draw_text(area, "B", (157, lower), &bold)?;
     draw_box(area, [(320, upper - 26), (436, upper + 26)], WHITE)?;
-    let plain = font(16, FontStyle::Normal);
+    let plain = font(FontStyle::Normal);
     draw_text(area, "convolution", (378, upper - 10), &plain)?;
     draw_text(area, "with P", (378, upper + 10), &plain)?;
     draw_box(area, [(580, lower - 18), (614, lower + 18)], WHITE)?;
@@ -98,9 +101,8 @@ fn draw_boxes(area: &Area<'_>) -> Drawn<()> {
 }
 
 fn draw_names(area: &Area<'_>) -> Drawn<()> {
-    let bold = font(16, FontStyle::Bold);
-    let plain = font(16, FontStyle::Normal);
-    let middle = |left: i32| left + STACK / 2;
+    let bold = font(FontStyle::Bold);
+    let plain = font(FontStyle::Normal);
     let heads = [
         ("input", INPUT),
         ("channels", CHANNELS),
@@ -125,8 +127,8 @@ fn draw_names(area: &Area<'_>) -> Drawn<()> {
     Ok(())
 }
 
-fn font(size: i32, style: FontStyle) -> TextStyle<'static> {
-    let font = ("sans-serif", size).into_font().style(style);
+fn font(style: FontStyle) -> TextStyle<'static> {
+    let font = (FONT, 16).into_font().style(style);
     font.color(&INK).pos(Pos::new(HPos::Center, VPos::Center))
 }
 
